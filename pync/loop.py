@@ -1,0 +1,522 @@
+"""One thread, descriptors and time: readiness callbacks for hot paths, coroutines for set-up code.
+
+The loop costs O(ready) a wake-up: epoll where there is one, poll elsewhere. Descriptors that the
+poller refuses (regular files, /dev/null: EPERM from epoll) are simply always ready. Coroutines are plain
+`async def` functions driven here, because importing an event-loop framework costs more than our whole
+start-up. Signals arrive through a wake-up descriptor and surface between two callbacks, so that no
+relay is ever interrupted half way through its bookkeeping.
+"""
+
+import heapq
+import os
+import select
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from time import monotonic
+from typing import Any
+
+from pync.errors import Interrupted
+
+READ = 1
+WRITE = 2
+
+Callback = Callable[[], None]
+
+
+class Timer:
+    """A callback at a moment; `cancel` is idempotent."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callback | None) -> None:
+        self.when = when
+        self.callback = callback
+
+    def __lt__(self, other: "Timer") -> bool:
+        return self.when < other.when
+
+    def cancel(self) -> None:
+        """The callback will not be called."""
+        self.callback = None
+
+
+class Suspension:
+    """What a coroutine awaits: `start` is called with a resume function, which takes the result."""
+
+    __slots__ = ("start",)
+
+    def __init__(self, start: Callable[[Callable[[Any], None]], Callback]) -> None:
+        self.start = start
+
+    def __await__(self) -> Generator["Suspension", Any, Any]:
+        return (yield self)
+
+
+class Task:
+    """A coroutine being driven. Awaiting it gives its result or raises its exception."""
+
+    def __init__(self, loop: "Loop", coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._undo: Callback | None = None
+        self._waiters: list[Callable[[Any], None]] = []
+        self.done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def result(self) -> Any:
+        """The coroutine's value; raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def cancel(self, error: BaseException) -> None:
+        """Raise `error` inside the coroutine where it waits, now; a finished task is left alone."""
+        if self.done:
+            return
+        self._drop_wait()
+        self._step(None, error)
+
+    def on_done(self, callback: Callable[["Task"], None]) -> None:
+        """Call `callback(task)` once the task is done (soon, if it already is)."""
+        if self.done:
+            self._loop.call_soon(lambda: callback(self))
+        else:
+            self._waiters.append(lambda _value: callback(self))
+
+    def _drop_wait(self) -> None:
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+
+    def _step(self, value: Any, error: BaseException | None = None) -> None:
+        try:
+            if error is not None:
+                suspension = self._coroutine.throw(error)
+            else:
+                suspension = self._coroutine.send(value)
+        except StopIteration as stop:
+            self._finish(stop.value, None)
+        except BaseException as failure:
+            self._finish(None, failure)
+        else:
+            resumed = False
+
+            def resume(result: Any) -> None:
+                nonlocal resumed
+                if not resumed and not self.done:
+                    resumed = True
+                    self._drop_wait()
+                    self._step(result)
+
+            def undo() -> None:
+                nonlocal resumed
+                resumed = True
+                cleanup()
+
+            cleanup = suspension.start(resume)
+            if not resumed:
+                self._undo = undo
+
+    def _finish(self, value: Any, error: BaseException | None) -> None:
+        self.done, self._value, self._error = True, value, error
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._loop.call_soon(lambda waiter=waiter: waiter(None))  # type: ignore[misc]
+        if error is not None and not waiters and self is not self._loop.main:
+            self._loop.call_soon(self.result)  # nobody looks: let the failure end the run
+
+    def __await__(self) -> Generator[Suspension, Any, Any]:
+        if not self.done:
+
+            def start(resume: Callable[[Any], None]) -> Callback:
+                self._waiters.append(resume)
+                return lambda: self._waiters.remove(resume) if resume in self._waiters else None
+
+            yield Suspension(start)
+        return self.result()
+
+
+class Flag:
+    """Set once; coroutines may wait for it."""
+
+    def __init__(self, loop: "Loop") -> None:
+        self._loop = loop
+        self._waiters: list[Callable[[Any], None]] = []
+        self.is_set = False
+
+    def set(self) -> None:
+        """Wake every waiter; idempotent."""
+        self.is_set = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._loop.call_soon(lambda waiter=waiter: waiter(True))  # type: ignore[misc]
+
+    def clear(self) -> None:
+        """Make it wait again."""
+        self.is_set = False
+
+    async def wait(self, deadline: float | None = None) -> bool:
+        """True once set; False when `deadline` (monotonic seconds) came first."""
+        if self.is_set:
+            return True
+
+        def start(resume: Callable[[Any], None]) -> Callback:
+            self._waiters.append(resume)
+            timer = self._loop.call_at(deadline, lambda: resume(False)) if deadline is not None else None
+
+            def undo() -> None:
+                if resume in self._waiters:
+                    self._waiters.remove(resume)
+                if timer is not None:
+                    timer.cancel()
+
+            return undo
+
+        return bool(await Suspension(start))
+
+
+class _Watch:
+    """The two callbacks of one descriptor, and what the poller currently knows of it."""
+
+    __slots__ = ("polled", "read", "registered", "write")
+
+    def __init__(self) -> None:
+        self.read: Callback | None = None
+        self.write: Callback | None = None
+        self.registered = 0
+        self.polled = True  # False: the poller refuses this descriptor, it is always ready
+
+
+class Loop:
+    """See the module. Not thread-safe, except `wake`."""
+
+    def __init__(self, *, force_poll: bool = False) -> None:
+        # epoll and poll use the same numbers for IN, OUT, ERR and HUP on Linux.
+        use_epoll = hasattr(select, "epoll") and not force_poll
+        self._poller: Any = select.epoll() if use_epoll else select.poll()
+        self._epoll = use_epoll
+        self._watches: dict[int, _Watch] = {}
+        self._always: dict[int, _Watch] = {}
+        self._timers: list[Timer] = []
+        self._soon: deque[Callback] = deque()
+        self._signals: dict[int, Callback | None] = {}
+        self._wake: tuple[int, int] | None = None
+        self._in_threads: dict[int, Callback] = {}
+        self._restore: Callback | None = None
+        self._previous: dict[int, Any] = {}
+        self.main: Task | None = None
+
+    now = staticmethod(monotonic)
+
+    # --- descriptors -------------------------------------------------------------------------------
+
+    def watch_read(self, fd: int, callback: Callback | None) -> None:
+        """Call `callback` whenever `fd` is readable, at its end, or broken; None stops that."""
+        watch = self._watches.get(fd)
+        if watch is None:
+            if callback is None:
+                return
+            watch = self._watches[fd] = _Watch()
+        watch.read = callback
+        self._update(fd, watch, bool(callback))
+
+    def watch_write(self, fd: int, callback: Callback | None) -> None:
+        """Call `callback` whenever `fd` takes bytes, or is broken; None stops that."""
+        watch = self._watches.get(fd)
+        if watch is None:
+            if callback is None:
+                return
+            watch = self._watches[fd] = _Watch()
+        watch.write = callback
+        self._update(fd, watch, bool(callback))
+
+    def forget(self, fd: int) -> None:
+        """Stop watching `fd` altogether. Must come before it is closed."""
+        watch = self._watches.pop(fd, None)
+        self._always.pop(fd, None)
+        if watch is not None and watch.polled and watch.registered:
+            try:
+                self._poller.unregister(fd)
+            except (OSError, KeyError, ValueError):
+                pass
+
+    def _update(self, fd: int, watch: _Watch, more: bool) -> None:
+        """Tell the poller. Interest that ended is dropped lazily, when an unwanted event arrives: a relay
+        that alternates between its two sides would otherwise pay two system calls a block."""
+        if not watch.polled:
+            if watch.read or watch.write:
+                self._always[fd] = watch
+            else:
+                self._always.pop(fd, None)
+            return
+        wanted = (select.POLLIN if watch.read else 0) | (select.POLLOUT if watch.write else 0)
+        if more:
+            if wanted & ~watch.registered:
+                self._register(fd, watch, wanted | watch.registered)
+        elif wanted == 0:
+            self._register(fd, watch, 0)
+
+    def _register(self, fd: int, watch: _Watch, mask: int) -> None:
+        if mask == watch.registered:
+            return
+        try:
+            if mask == 0:
+                self._poller.unregister(fd)
+            elif watch.registered:
+                self._poller.modify(fd, mask)
+            else:
+                self._poller.register(fd, mask)
+        except PermissionError:  # epoll refuses regular files and the like: they never block
+            watch.polled = False
+            self._update(fd, watch, True)
+            return
+        watch.registered = mask
+
+    # --- time ----------------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Callback) -> None:
+        """Call `callback` in the next round, before waiting."""
+        self._soon.append(callback)
+
+    def call_at(self, when: float, callback: Callback) -> Timer:
+        """Call `callback` at `when` (monotonic seconds)."""
+        timer = Timer(when, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_later(self, delay: float, callback: Callback) -> Timer:
+        """Call `callback` after `delay` seconds."""
+        return self.call_at(monotonic() + delay, callback)
+
+    # --- coroutines ----------------------------------------------------------------------------------
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], None] | None = None
+    ) -> Task:
+        """Start `coroutine` now; it runs until its first wait before this returns."""
+        task = Task(self, coroutine)
+        if done is not None:
+            task.on_done(done)
+        task._step(None)
+        return task
+
+    def flag(self) -> Flag:
+        """A new Flag of this loop."""
+        return Flag(self)
+
+    async def wait(self, fd: int, mask: int, deadline: float | None = None) -> int:
+        """Wait until `fd` is ready for `mask`; what it is ready for, 0 when the deadline passed."""
+        ready = await self.wait_any([(fd, mask)], deadline)
+        return ready[0][1] if ready else 0
+
+    async def wait_any(
+        self, wanted: Iterable[tuple[int, int]], deadline: float | None = None
+    ) -> list[tuple[int, int]]:
+        """Wait until one of the (fd, mask) is ready; the first ready one, [] when the deadline passed.
+
+        Must not be used on a descriptor and direction that something else watches.
+        """
+        pairs = list(wanted)
+
+        def start(resume: Callable[[Any], None]) -> Callback:
+            for fd, mask in pairs:
+                if mask & READ:
+                    self.watch_read(fd, lambda fd=fd: resume([(fd, READ)]))  # type: ignore[misc]
+                if mask & WRITE:
+                    self.watch_write(fd, lambda fd=fd: resume([(fd, WRITE)]))  # type: ignore[misc]
+            timer = self.call_at(deadline, lambda: resume([])) if deadline is not None else None
+
+            def undo() -> None:
+                for fd, mask in pairs:
+                    if mask & READ:
+                        self.watch_read(fd, None)
+                    if mask & WRITE:
+                        self.watch_write(fd, None)
+                if timer is not None:
+                    timer.cancel()
+
+            return undo
+
+        ready: list[tuple[int, int]] = await Suspension(start)
+        return ready
+
+    async def sleep_until(self, when: float) -> None:
+        """Come back at `when` (monotonic seconds)."""
+
+        def start(resume: Callable[[Any], None]) -> Callback:
+            return self.call_at(when, lambda: resume(None)).cancel
+
+        await Suspension(start)
+
+    async def call_in_thread(
+        self, function: Callable[..., Any], *args: Any, deadline: float | None = None
+    ) -> Any:
+        """`function(*args)` in a thread of its own, for calls that block (name look-ups).
+
+        Raises what it raises, and TimeoutError at the deadline; the thread is then left to end by itself.
+        """
+        from _thread import start_new_thread
+
+        outcome: list[Any] = []
+        finished = self.flag()
+        reader, writer = self._wake_pipe()
+
+        def work() -> None:
+            try:
+                outcome.extend((function(*args), None))
+            except BaseException as error:
+                outcome.extend((None, error))
+            self._in_threads[id(outcome)] = finished.set
+            try:
+                os.write(writer, b"\0")
+            except OSError:
+                pass
+
+        start_new_thread(work, ())
+        if not await finished.wait(deadline):
+            raise TimeoutError
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    # --- signals and running -------------------------------------------------------------------------
+
+    def _wake_pipe(self) -> tuple[int, int]:
+        if self._wake is None:
+            self._wake = os.pipe()
+            os.set_blocking(self._wake[0], False)
+            os.set_blocking(self._wake[1], False)
+            self.watch_read(self._wake[0], self._on_wake)
+        return self._wake
+
+    def _on_wake(self) -> None:
+        assert self._wake is not None
+        try:
+            numbers = os.read(self._wake[0], 512)
+        except BlockingIOError:
+            return
+        for key in list(self._in_threads):
+            self._in_threads.pop(key)()
+        for number in numbers:
+            if number in self._signals:
+                action = self._signals[number]
+                if action is None:
+                    raise Interrupted(number)
+                action()
+
+    def on_signal(self, signum: int, action: Callback | None = None) -> None:
+        """Call `action` from the loop when the signal arrives; without one, `run` raises Interrupted.
+
+        Main thread only. A signal that was ignored when we started stays ignored (nohup, `&` in sh).
+        """
+        import signal
+
+        if signal.getsignal(signum) is signal.SIG_IGN and signum not in self._signals:
+            return
+        if self._restore is None:
+            writer = self._wake_pipe()[1]
+            previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+            def restore() -> None:
+                signal.set_wakeup_fd(previous_fd)
+                for number, handler in self._previous.items():
+                    signal.signal(number, handler)
+
+            self._restore = restore
+        if signum not in self._signals:
+            self._previous[signum] = signal.signal(signum, lambda _signum, _frame: None)
+        self._signals[signum] = action
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Drive everything until `coroutine` ends; its result.
+
+        Raises what it raises. An exception of a callback, or Interrupted for a caught signal, is raised
+        inside the coroutine where it waits, so that its clean-up runs.
+        """
+        task = self.main = Task(self, coroutine)
+        task._step(None)
+        while not task.done:
+            try:
+                self._turn()
+            except BaseException as error:
+                task.cancel(error)  # it may go on for a while, cleaning up
+        return task.result()
+
+    def _timeout(self) -> float | None:
+        if self._soon or self._always:
+            return 0.0
+        timers = self._timers
+        while timers and timers[0].callback is None:
+            heapq.heappop(timers)
+        if not timers:
+            return None
+        return max(0.0, timers[0].when - monotonic())
+
+    def _turn(self) -> None:
+        timeout = self._timeout()
+        if self._epoll:
+            # epoll counts milliseconds and CPython rounds up, so a timer is never early
+            events = self._poller.poll(-1 if timeout is None else timeout)
+        else:
+            events = self._poller.poll(None if timeout is None else timeout * 1000)
+        always = list(self._always.items()) if self._always else ()
+        for fd, event in events:
+            self._dispatch(fd, event)
+        for fd, watch in always:
+            if watch.read is not None and self._watches.get(fd) is watch:
+                watch.read()
+            if watch.write is not None and self._watches.get(fd) is watch:
+                watch.write()
+        if self._timers:
+            self._fire_timers()
+        for _ in range(len(self._soon)):
+            self._soon.popleft()()
+
+    def _dispatch(self, fd: int, event: int) -> None:
+        watch = self._watches.get(fd)
+        if watch is None:
+            return
+        handled = 0
+        if event & ~select.POLLOUT and watch.read is not None:
+            handled |= select.POLLIN
+            watch.read()
+            if self._watches.get(fd) is not watch:
+                return
+        if event & ~(select.POLLIN | select.POLLPRI) and watch.write is not None:
+            handled |= select.POLLOUT
+            watch.write()
+            if self._watches.get(fd) is not watch:
+                return
+        unwanted = event & watch.registered & ~handled
+        if unwanted:
+            wanted = (select.POLLIN if watch.read else 0) | (select.POLLOUT if watch.write else 0)
+            self._register(fd, watch, wanted)
+        elif not handled and not (watch.read or watch.write):
+            self._register(fd, watch, 0)
+
+    def _fire_timers(self) -> None:
+        now = monotonic()
+        timers = self._timers
+        while timers and timers[0].when <= now:
+            callback = heapq.heappop(timers).callback
+            if callback is not None:
+                callback()
+
+    def close(self) -> None:
+        """Give back the poller, the wake-up pipe and the signal handlers; idempotent."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+        if self._wake is not None:
+            for fd in self._wake:
+                os.close(fd)
+            self._wake = None
+        if self._epoll and not self._poller.closed:
+            self._poller.close()
+
+    def __enter__(self) -> "Loop":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Protocol brains: pure functions and values that see bytes and times, never sockets or clocks."""

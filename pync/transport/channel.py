@@ -1,0 +1,105 @@
+"""Channel: live duplex bytes. TCP, UDP, Unix, TLS, proxied, stdio and a child process look alike.
+
+Laws, held by tests/contract for every kind:
+
+- `read_into` gives the number of bytes put into the view. None is the end; 0 is an empty datagram and occurs
+  only where `boundaries` is true.
+- "Not now" is WANT_READ or WANT_WRITE: which readiness of this channel helps (TLS may have to read to write).
+- `write` takes at least one byte, or says not now. A datagram is taken whole or not at all.
+- `buffered` bytes are inside the channel, where no poll can see them (TLS records, bytes over-read by a proxy
+  handshake): read until WANT_READ before waiting.
+- Errors are OSError or PyncError; `close` and `reset` are idempotent and never raise.
+"""
+
+from collections.abc import Callable
+
+from pync.loop import Loop
+
+WANT_READ = -1
+WANT_WRITE = -2
+
+# The most one read moves: large enough that system calls do not show, small enough to stay in a core's cache.
+CHUNK = 1 << 18
+# The largest UDP payload over IPv4: 65,535 less the IP and UDP headers.
+DATAGRAM_MAX = 65_507
+
+
+class Channel:
+    """See the module. Defaults are those of a plain byte stream on one descriptor."""
+
+    boundaries = False  # datagrams
+    half_close = True  # send_eof ends only our direction
+    plain = False  # what is on the descriptors is what the channel carries: movers may go straight there
+    read_fd = -1
+    write_fd = -1
+    peer = ""  # printable address of the other side
+    local = ""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that `read_into` gives without any readiness."""
+        return 0
+
+    def read_into(self, view: memoryview) -> int | None:
+        """Bytes read into `view`; None at the end, WANT_* for not now."""
+        raise NotImplementedError
+
+    def write(self, view: memoryview) -> int:
+        """Bytes taken from `view`, or WANT_* for not now."""
+        raise NotImplementedError
+
+    def send_eof(self) -> int:
+        """Tell the peer that no more comes: 0 when said, WANT_* to be called again then."""
+        return 0
+
+    def watch_read(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        """Call `callback` whenever the channel is readable; None stops that."""
+        loop.watch_read(self.read_fd, callback)
+
+    def watch_write(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        """Call `callback` whenever the channel takes bytes; None stops that."""
+        loop.watch_write(self.write_fd, callback)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+
+    def reset(self) -> None:
+        """Close so that the peer knows the stream is not whole, where the transport can say that."""
+        self.close()
+
+
+async def ready(loop: Loop, channel: Channel, want: int, deadline: float | None = None) -> None:
+    """Wait for the readiness that a WANT_* asked for; raises TimeoutError at the deadline."""
+    flag = loop.flag()
+    watch = channel.watch_read if want == WANT_READ else channel.watch_write
+    watch(loop, flag.set)
+    try:
+        if not await flag.wait(deadline):
+            raise TimeoutError
+    finally:
+        watch(loop, None)
+
+
+async def read_some(
+    loop: Loop, channel: Channel, view: memoryview, deadline: float | None = None
+) -> int | None:
+    """Bytes read into `view`, None at the end; raises TimeoutError at the deadline."""
+    while True:
+        count = channel.read_into(view)
+        if count is None or count >= 0:
+            return count
+        await ready(loop, channel, count, deadline)
+
+
+async def write_all(
+    loop: Loop, channel: Channel, data: bytes | memoryview, deadline: float | None = None
+) -> None:
+    """Write every byte; raises TimeoutError at the deadline."""
+    view = memoryview(data)
+    while view:
+        count = channel.write(view)
+        if count >= 0:
+            view = view[count:]
+        else:
+            await ready(loop, channel, count, deadline)
+
