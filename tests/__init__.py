@@ -1,0 +1,1 @@
+"""Tests of pync. `python -m pytest -q -n auto` runs them; `python -m tests.perf` measures."""

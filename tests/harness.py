@@ -1,0 +1,451 @@
+"""Real processes for tests: start them, wait for what they say or bind, collect what they leave.
+
+Nothing here sleeps for a fixed time: every wait has a condition and a deadline, and a process that dies early
+ends the wait with its output in the message. Used by pytest through tests/conftest.py and by tests/perf.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+PYNC = (sys.executable, "-m", "pync")
+PATIENCE = 20.0  # seconds; far beyond what anything here takes, so that a loaded machine fails nothing
+
+PEERS = ("nc.openbsd", "nc.traditional", "ncat", "socat", "busybox")
+
+
+class Finished(NamedTuple):
+    """What a process left: its exit code (negative: died of that signal), stdout and stderr."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+    """Our environment without what changes output, with this checkout first on the path; None removes."""
+    env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYNC_SECRET"):
+        env.pop(name, None)
+    env["PYTHONPATH"] = str(ROOT)
+    for name, value in (extra or {}).items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = value
+    return env
+
+
+class Captured:
+    """A stream of a process, read by a thread so that the process never blocks on us."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._data = bytearray()
+        self._ended = stream is None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        if stream is not None:
+            self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+            self._thread.start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        while True:
+            try:
+                chunk = os.read(stream.fileno(), 1 << 18)
+            except OSError:
+                chunk = b""
+            with self._changed:
+                self._data += chunk
+                self._ended = not chunk
+                self._changed.notify_all()
+            if not chunk:
+                return
+
+    @property
+    def data(self) -> bytes:
+        with self._changed:
+            return bytes(self._data)
+
+    def wait_for(self, found: Callable[[bytearray], Any], deadline: float) -> Any:
+        """The first true value of `found(data)`; None when the stream ended or the deadline passed."""
+        with self._changed:
+            while not (value := found(self._data)):
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0 or not self._changed.wait(left):
+                    return found(self._data) or None
+            return value
+
+    def finish(self, deadline: float) -> None:
+        if self._thread is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        if self._stream is not None and (self._thread is None or not self._thread.is_alive()):
+            self._stream.close()
+
+
+class Process:
+    """One running program. `stdin` is a pipe unless given; stdout and stderr are captured unless given."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        stdin: Any = subprocess.PIPE,
+        stdout: Any = subprocess.PIPE,
+        stderr: Any = subprocess.PIPE,
+        env: Mapping[str, str | None] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        **popen: Any,
+    ) -> None:
+        self.argv = [os.fspath(word) for word in argv]
+        self.port = 0
+        self.popen = subprocess.Popen(
+            self.argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=environment(env),
+            cwd=cwd,
+            bufsize=0,
+            process_group=popen.pop("process_group", 0),
+            **popen,
+        )
+        self._out = Captured(self.popen.stdout)
+        self._err = Captured(self.popen.stderr)
+
+    # what it said so far
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def out(self) -> bytes:
+        return self._out.data
+
+    @property
+    def err(self) -> str:
+        return self._err.data.decode("utf-8", "backslashreplace")
+
+    def describe(self) -> str:
+        state = "running" if self.popen.poll() is None else f"exit {self.popen.returncode}"
+        out = f"stdout {len(self.out)} bytes ...{self.out[-500:]!r}"
+        return f"{' '.join(self.argv)} ({state})\n  {out}\n  stderr {self.err!r}"
+
+    # what we do to it
+    def write(self, data: bytes) -> None:
+        """Everything to its stdin; raises BrokenPipeError when it no longer reads."""
+        assert self.popen.stdin is not None
+        view = memoryview(data)
+        while view:
+            view = view[self.popen.stdin.write(view) :]
+
+    def close_stdin(self) -> None:
+        if self.popen.stdin is not None:
+            self.popen.stdin.close()
+
+    def signal(self, signum: int) -> None:
+        self.popen.send_signal(signum)
+
+    # waits
+    def expect(self, pattern: str, *, within: float = PATIENCE) -> re.Match[bytes]:
+        """The first match of a pattern in stderr; AssertionError when it ends without it."""
+        return self._expect(self._err, pattern, within)
+
+    def expect_out(self, pattern: str, *, within: float = PATIENCE) -> re.Match[bytes]:
+        """The first match of a pattern in stdout."""
+        return self._expect(self._out, pattern, within)
+
+    def _expect(self, stream: Captured, pattern: str, within: float) -> re.Match[bytes]:
+        compiled = re.compile(pattern.encode(), re.DOTALL | re.MULTILINE)
+        match = stream.wait_for(compiled.search, time.monotonic() + within)
+        assert match, f"{pattern!r} did not appear: {self.describe()}"
+        return match  # type: ignore[no-any-return]
+
+    def expect_bytes(self, count: int, *, within: float = PATIENCE) -> bytes:
+        """stdout once at least that many bytes are there."""
+        self._out.wait_for(lambda data: len(data) >= count, time.monotonic() + within)
+        assert len(self.out) >= count, f"{count} bytes did not arrive: {self.describe()}"
+        return self.out
+
+    def wait(self, *, within: float = PATIENCE) -> Finished:
+        """Its end. Fails when it is not over at the deadline."""
+        deadline = time.monotonic() + within
+        try:
+            self.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {within} s: {self.describe()}") from None
+        self._out.finish(deadline)
+        self._err.finish(deadline)
+        return Finished(self.popen.returncode, self.out, self.err)
+
+    def finish(self, data: bytes = b"", *, within: float = PATIENCE) -> Finished:
+        """Give it its last input, close its stdin, wait for its end."""
+        with contextlib.suppress(BrokenPipeError):
+            if data:
+                self.write(data)
+        self.close_stdin()
+        return self.wait(within=within)
+
+    def until(self, condition: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+        """Poll for something no event tells of (a socket bound by another program), while it lives."""
+        deadline = time.monotonic() + within
+        while not (value := condition()):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(0.005)
+                value = condition()
+                assert value, f"ended before {what}: {self.describe()}"
+                return value
+            assert time.monotonic() < deadline, f"{what}: not within {within} s: {self.describe()}"
+        return value
+
+    def bound(self, kind: str = "tcp", *, within: float = PATIENCE) -> int:
+        """The port this process listens on (tcp) or has bound (udp), read from the kernel's tables."""
+        self.port = self.until(
+            lambda: next(iter(sorted(bound_ports(self.pid, kind))), 0), "binding", within=within
+        )
+        return self.port
+
+    def bound_path(self, path: str | os.PathLike[str], *, within: float = PATIENCE) -> None:
+        """Wait until a Unix socket of this name is bound (`@NAME` for the abstract ones)."""
+        self.until(lambda: os.fspath(path) in unix_sockets(), f"binding {path}", within=within)
+
+    def children(self) -> list[int]:
+        try:
+            text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(word) for word in text.split()]
+
+    def close(self) -> None:
+        """Kill it (and what it started) if it still runs; release the pipes."""
+        if self.popen.poll() is None or self.popen.stdin is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(self.pid) == self.pid:
+                    os.killpg(self.pid, signal.SIGKILL)
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        with contextlib.suppress(OSError):
+            self.close_stdin()
+        for stream in (self._out, self._err):
+            stream.finish(time.monotonic() + 2)
+            stream.close()
+
+
+class Processes:
+    """Starts processes and ends, at the close of its scope, those which still run."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+        self._running: list[Process] = []
+        self._number = itertools.count()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._running:
+            self._running.pop().close()
+
+    def spawn(self, *argv: str | os.PathLike[str], host: Host | None = None, **options: Any) -> Process:
+        """Start any program; `host` starts it inside a network namespace."""
+        words = (*host.prefix, *argv) if host else argv
+        process = Process(words, **options)
+        self._running.append(process)
+        return process
+
+    def pync(self, *arguments: str | os.PathLike[str], **options: Any) -> Process:
+        """Start `pync ARGUMENTS...`, stdin an open pipe."""
+        return self.spawn(*PYNC, *arguments, **options)
+
+    def run(
+        self, *arguments: str | os.PathLike[str], input: bytes = b"", within: float = PATIENCE, **options: Any
+    ) -> Finished:
+        """`pync ARGUMENTS...` from start to end with this input."""
+        process = self.pync(*arguments, **options)
+        if options.get("stdin", subprocess.PIPE) == subprocess.PIPE:
+            return process.finish(input, within=within)
+        return process.wait(within=within)
+
+    def listen(self, *arguments: str | os.PathLike[str], command: str = "listen", **options: Any) -> Process:
+        """`pync listen ARGUMENTS...` once it is ready; `.port` is its port (0 for Unix sockets).
+
+        Readiness comes through `--ready-fd`, the port through `--port-file`: no polling.
+        """
+        port_file = self.scratch / f"port-{os.getpid()}-{next(self._number)}"
+        reader, writer = os.pipe()
+        try:
+            words = [command, *arguments]
+            split = words.index("--") if "--" in words else len(words)
+            words[split:split] = ["--ready-fd", str(writer), "--port-file", os.fspath(port_file)]
+            process = self.pync(*words, pass_fds=(writer, *options.pop("pass_fds", ())), **options)
+            os.close(writer)
+            writer = -1
+            wait_ready(process, reader)
+        finally:
+            os.close(reader)
+            if writer >= 0:
+                os.close(writer)
+        if port_file.exists():
+            process.port = int(port_file.read_text())
+        return process
+
+
+def wait_ready(process: Process, reader: int, *, within: float = PATIENCE) -> None:
+    """Wait for the newline of `--ready-fd`; AssertionError with the process's words when it died instead."""
+    import select
+
+    ready, _, _ = select.select([reader], [], [], within)
+    assert ready, f"not ready: {process.describe()}"
+    if os.read(reader, 16) != b"\n":
+        process.wait(within=within)
+        raise AssertionError(f"ended before it was ready: {process.describe()}")
+
+
+# the kernel's socket tables
+def _inodes(pid: int) -> set[str]:
+    inodes = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                link = os.readlink(entry.path)
+                if link.startswith("socket:["):
+                    inodes.add(link[8:-1])
+    return inodes
+
+
+def bound_ports(pid: int, kind: str) -> set[int]:
+    """Ports on which a process listens (`tcp`) or which it has bound (`udp`)."""
+    inodes = _inodes(pid)
+    ports = set()
+    for table in (kind, kind + "6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[9] in inodes and (kind == "udp" or fields[3] == "0A"):
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports - {0}
+
+
+def unix_sockets() -> set[str]:
+    """Paths of all bound Unix sockets."""
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return {fields[7] for line in lines if len(fields := line.split(None, 7)) == 8}
+
+
+def free_port(kind: int = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """A port nobody had a moment ago, for programs that cannot be told 0 (and for "connection refused")."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as s:
+        s.bind((host, 0))
+        return int(s.getsockname()[1])
+
+
+def has_ipv6() -> bool:
+    try:
+        free_port(host="::1")
+    except OSError:
+        return False
+    return True
+
+
+def find_peer(name: str) -> str | None:
+    """The path of another program, or None."""
+    return shutil.which(name)
+
+
+# two hosts on one machine
+class Host:
+    """A network namespace with an address on a wire to the other one."""
+
+    def __init__(self, name: str, device: str, ipv4: str, ipv6: str) -> None:
+        self.name = name
+        self.device = device
+        self.ipv4 = ipv4
+        self.ipv6 = ipv6
+        self.prefix = ("ip", "netns", "exec", name)
+
+    def run(self, *argv: str) -> str:
+        """A command inside, such as `ip link set ... down` or `sysctl -w ...`; its stdout."""
+        return command(*self.prefix, *argv)
+
+
+def command(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+_wires = itertools.count()
+
+
+@contextlib.contextmanager
+def two_hosts() -> Iterator[tuple[Host, Host]]:
+    """Two namespaces joined by a veth pair: 10.99.0.1 - 10.99.0.2, fd99::1 - fd99::2.
+
+    Raises OSError where that is not allowed. The addresses repeat from pair to pair: namespaces do not
+    see each other.
+    """
+    tag = f"{os.getpid():x}-{next(_wires)}"
+    names = (f"pync-{tag}-a", f"pync-{tag}-b")
+    made: list[str] = []
+    try:
+        for name in names:
+            command("ip", "netns", "add", name)
+            made.append(name)
+        command(
+            "ip",
+            "link",
+            "add",
+            "wire",
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "wire",
+            "netns",
+            names[1],
+        )
+        hosts = tuple(Host(name, "wire", f"10.99.0.{i}", f"fd99::{i}") for i, name in enumerate(names, 1))
+        for host in hosts:
+            host.run("ip", "addr", "add", f"{host.ipv4}/24", "dev", "wire")
+            with contextlib.suppress(OSError):  # a kernel without IPv6
+                host.run("ip", "addr", "add", f"{host.ipv6}/64", "dev", "wire", "nodad")
+            host.run("ip", "link", "set", "lo", "up")
+            host.run("ip", "link", "set", "wire", "up")
+        yield hosts[0], hosts[1]
+    finally:
+        for name in made:
+            command("ip", "netns", "del", name)
+
+
+def pattern(size: int, seed: int = 1) -> bytes:
+    """Bytes that repeat nowhere near, the same for the same seed: lost, doubled or swapped ones show."""
+    import random
+
+    return random.Random(seed).randbytes(size)
