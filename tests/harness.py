@@ -78,6 +78,11 @@ class Captured:
                 return
 
     @property
+    def ended(self) -> bool:
+        with self._changed:
+            return self._ended
+
+    @property
     def data(self) -> bytes:
         with self._changed:
             return bytes(self._data)
@@ -175,6 +180,9 @@ class Process:
     def _expect(self, stream: Captured, pattern: str, within: float) -> re.Match[bytes]:
         compiled = re.compile(pattern.encode(), re.DOTALL | re.MULTILINE)
         match = stream.wait_for(compiled.search, time.monotonic() + within)
+        if not match and stream.ended:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.popen.wait(1)  # so that the message has its exit code
         assert match, f"{pattern!r} did not appear: {self.describe()}"
         return match  # type: ignore[no-any-return]
 
