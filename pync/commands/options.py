@@ -1,18 +1,19 @@
 """What each command can be asked for: plain values, checked by whoever made them.
 
 Class attributes are the defaults, `ConnectOptions(endpoint=..., quit_after=2.0)` sets some of them and an
-unknown name is a TypeError. An attribute is called as its long option with `_` for `-`, except where that is a
-word of Python (`exec_command`) or no word at all (`ipv4`, `ipv6`).
+unknown name is a TypeError. An attribute is called as its long option with `_` for `-`, except where that is
+a word of Python (`exec_command`) or no word at all (`ipv4`, `ipv6`).
 
-Durations are seconds, sizes bytes, rates bytes (scan: probes) a second; None means "not asked for" and leaves the
-choice to the command. Plain classes, not dataclasses: those cost more at start-up than everything in here.
+Durations are seconds, sizes bytes, rates bytes (scan: probes) a second; None means "not asked for" and leaves
+the choice to the command. Plain classes, not dataclasses: those cost more at start-up than everything in here.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the typing module itself costs several milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.endpoint import Endpoint
 
 # Attributes that have no default: the caller must give them, there is nothing sensible to fall back on.
@@ -48,7 +49,7 @@ class Shared:
             setattr(self, name, value)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._effective() == other._effective()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._effective() == other._effective()
 
     __hash__ = None  # type: ignore[assignment]
 

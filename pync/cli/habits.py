@@ -1,0 +1,177 @@
+"""What users of other netcats type, and how pync spells it.
+
+Letters whose meaning differs between netcats are refused with a hint instead of being guessed at: OpenBSD's `-N`
+is what pync does anyway, traditional's `-q 1` would otherwise silence the program.
+"""
+
+from __future__ import annotations
+
+from pync.errors import PyncError
+
+_LISTEN = "listening is a command of its own: pync listen PORT"
+_FIN = "pync tells the peer when its input ended, as -N does; --no-shutdown is the opposite"
+_NO_STDIN = "pync does not go into the background; to leave stdin alone: --recv-only, or </dev/null"
+_KEEP = "only listen keeps open: pync listen -k PORT"
+_ZERO = "-z belongs to connect: pync connect -z HOST PORT; for many ports: pync scan HOST -p PORTS"
+_SOURCE_ROUTE = "source routing is not offered"
+
+# Options of nc (OpenBSD, traditional), ncat and socat that pync does not know in that command.
+_FOREIGN = {
+    "-l": _LISTEN,
+    "--listen": _LISTEN,
+    "-N": _FIN,
+    "-d": _NO_STDIN,
+    "-D": "socket debugging is not offered; -v says more",
+    "-k": _KEEP,
+    "--keep-open": _KEEP,
+    "-z": _ZERO,
+    "--zero": _ZERO,
+    "-r": "for random order: pync scan --randomize",
+    "-b": "write --broadcast",
+    "-T": "write --dscp N (the type of service is four times that)",
+    "-M": "write --ttl N",
+    "-I": "write --rcvbuf SIZE",
+    "-O": "write --sndbuf SIZE",
+    "-S": "TCP MD5 signatures are not offered",
+    "-V": "routing tables are not offered; for the version: pync --version",
+    "-W": "write --max-packets N",
+    "-X": "write --proxy socks5://HOST:PORT, socks4://HOST:PORT or http://HOST:PORT",
+    "-F": "passing descriptors is not offered",
+    "-g": _SOURCE_ROUTE,
+    "-G": _SOURCE_ROUTE,
+    "-L": "keep listening with pync listen -k",
+    "-E": "write -e 'PROG ARG...'",
+    "-a": "write --allow LIST (listen)",
+    "--ssl": "write --tls",
+    "--ssl-verify": "pync verifies by default; write --tls",
+    "--ssl-cert": "write --tls-cert FILE",
+    "--ssl-key": "write --tls-key FILE",
+    "--ssl-trustfile": "write --tls-ca FILE",
+    "--ssl-servername": "write --tls-name NAME",
+    "--ssl-alpn": "write --tls-alpn LIST",
+    "--nodns": "write --numeric",
+    "--unixsock": "write --unix, or unix:PATH as the endpoint",
+    "--wait": "write --timeout D",
+    "--append-output": "write --append",
+    "--allowfile": "write --allow-file FILE",
+    "--denyfile": "write --deny-file FILE",
+    "--maxconns": "write --max-conns N",
+    "--proxy-type": "write --proxy socks5://HOST:PORT",
+    "--proxy-auth": "write --proxy socks5://USER:PASS@HOST:PORT, or set PYNC_PROXY_AUTH",
+    "--proxy-dns": "write --proxy socks5h://HOST:PORT for names looked up by the proxy, socks5:// for here",
+    "--no-shutdown": "only connect and listen know --no-shutdown",
+    "--lua-exec": "write --exec 'PROG ARG...'",
+    "--sctp": "SCTP is not offered",
+    "--vsock": "vsock is not offered",
+    "--max-size": "only recv knows --max-size",
+}
+_BY_COMMAND = {
+    ("send", "-l"): "to wait for receivers: pync send --listen PORT PATH...",
+    ("send", "-k"): "pync send --listen -k PORT PATH...",
+    ("recv", "-l"): "recv listens by itself: pync recv PORT",
+    ("recv", "--listen"): "recv listens by itself: pync recv PORT",
+    ("listen", "-l"): "listen listens by itself: pync listen PORT",
+    ("listen", "--listen"): "listen listens by itself: pync listen PORT",
+    ("scan", "-z"): "scan only looks, as -z does: pync scan HOST -p PORTS",
+    ("scan", "-i"): "write --rate N (probes a second)",
+    ("scan", "-r"): "write --randomize",
+    ("scan", "-T"): "pync finds its speed; to limit it: --rate N",
+    ("scan", "-P"): "scan asks every host, no ping comes first",
+    ("scan", "-o"): "write --json, --csv or --grepable and redirect stdout",
+    ("send", "-r"): "directories are sent whole by themselves",
+    ("recv", "-d"): "write -o DIR/",
+}
+
+
+def foreign(command: str, option: str) -> str | None:
+    """The hint for an option `command` does not have, or None."""
+    return _BY_COMMAND.get((command, option)) or _FOREIGN.get(option)
+
+
+def after(command: str, arguments: list[str]) -> str | None:
+    """The hint for words that are options pync knows, used as another netcat means them."""
+    if command in ("listen", "recv") and len(arguments) >= 2 and "-p" in arguments[:-1]:
+        port = arguments[arguments.index("-p") + 1]
+        if port.isdigit():
+            return f"the port stands alone: pync {command} {port}"
+    return None
+
+
+# What a whole command line for nc or ncat may hold: letter -> takes a value there.
+_VALUES = frozenset("pwqiescoxXmTMIOGgbP")
+_SAME_SWITCH = frozenset("46nuUvkzCt")
+_SAME_VALUE = frozenset("wsecmo")
+
+
+def translate(arguments: list[str]) -> str | None:
+    """A command line for another netcat in pync's words, or None where it can't be told."""
+    kept: list[str] = []
+    words: list[str] = []
+    letters: set[str] = set()
+    port: str | None = None
+    queue = list(arguments)
+    while queue:
+        word = queue.pop(0)
+        if word == "--listen":
+            letters.add("l")
+        elif word in ("--ssl", "--tls"):
+            kept.append("--tls")
+        elif word.startswith("--"):
+            kept.append(word)
+        elif word.startswith("-") and len(word) > 1:
+            port = _letters(word[1:], queue, kept, letters) or port
+        else:
+            words.append(word)
+    command = "listen" if "l" in letters else "connect"
+    if port is not None:
+        if command == "connect":
+            kept += ["-p", port]
+        elif len(words) < 2:
+            words.append(port)
+    if not _plausible(command, words, kept):
+        return None
+    if command == "connect" and "z" in letters and len(words) == 2 and "-" in words[1]:
+        return shell(["pync", "scan", words[0], "-p", words[1]])
+    return shell(["pync", command, *[word for word in kept if command == "listen" or word != "-k"], *words])
+
+
+def _letters(cluster: str, queue: list[str], kept: list[str], letters: set[str]) -> str | None:
+    """Reads one cluster of letters; returns the value of -p."""
+    port = None
+    for place, letter in enumerate(cluster):
+        letters.add(letter)
+        if letter not in _VALUES:
+            if letter in _SAME_SWITCH:
+                kept.append(f"-{letter}")
+            continue
+        value = cluster[place + 1 :] or (queue.pop(0) if queue else "")
+        if letter == "p":
+            port = value
+        elif letter == "q":
+            kept += ["--quit-after", value.lstrip("-")] if value != "-1" else []
+        elif letter == "i":
+            kept += ["--delay", value]
+        elif letter in _SAME_VALUE:
+            kept += [f"-{letter}", value]
+        break
+    return port
+
+
+def _plausible(command: str, words: list[str], kept: list[str]) -> bool:
+    """Whether the words name an endpoint, so that the hint is a command that runs."""
+    from pync.endpoint import take
+
+    default = "unix" if "-U" in kept else "tcp"
+    try:
+        _, rest = take(words, listen=command == "listen", default=default)
+    except PyncError:
+        ranges = command == "connect" and "-z" in kept and len(words) == 2
+        return ranges and words[1].replace("-", "").isdigit()
+    return not rest
+
+
+def shell(words: list[str]) -> str:
+    """Words as a shell reads them back."""
+    import shlex
+
+    return shlex.join(words)

@@ -1,0 +1,98 @@
+"""Which options exclude or need each other: one table for the command line and the Python API."""
+
+from __future__ import annotations
+
+from pync.commands import options as opt
+from pync.errors import UsageError
+
+# At most one of each group may be given.
+_EXCLUSIVE: tuple[tuple[str, ...], ...] = (
+    ("ipv4", "ipv6"),
+    ("send_only", "recv_only"),
+    ("exec_command", "sh_exec", "broker", "chat", "forward", "echo", "discard", "zero"),
+    ("tls_insecure", "tls_ca"),
+    ("tls_insecure", "tls_fingerprint"),
+    ("overwrite", "rename", "skip"),
+    ("json", "csv", "grepable"),
+    ("to", "keep_open"),
+    ("raw", "secret"),
+    ("raw", "secret_file"),
+    ("delay", "exec_command"),
+    ("delay", "sh_exec"),
+)
+
+# The first makes no sense without one of the others.
+_NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("append", ("output", "hex_dump")),
+    ("tls_key", ("tls_cert",)),
+    ("retry_delay", ("retry", "retry_for")),
+    ("to", ("listen",)),
+    ("expect", ("wait",)),
+    ("seed", ("randomize", "shard")),
+)
+
+
+def check(options: opt.Shared) -> None:
+    """Raises UsageError for options that contradict each other."""
+    for group in _EXCLUSIVE:
+        given = [name for name in group if _given(options, name)]
+        if len(given) > 1:
+            raise UsageError(f"{spelling(given[0])} and {spelling(given[1])} exclude each other")
+    for name, others in _NEEDS:
+        if _given(options, name) and not any(_given(options, other) for other in others):
+            raise UsageError(f"{spelling(name)} needs {' or '.join(spelling(other) for other in others)}")
+    if isinstance(options, opt.SocketOptions):
+        _check_endpoint(options)
+    if isinstance(options, opt.SendOptions):
+        _check_send(options)
+    if isinstance(options, opt.ScanOptions):
+        _check_scan(options)
+
+
+def spelling(name: str) -> str:
+    """The long option that sets an attribute."""
+    return "--exec" if name == "exec_command" else "--" + name.replace("_", "-")
+
+
+def _given(options: opt.Shared, name: str) -> bool:
+    default = getattr(type(options), name, None)
+    return getattr(options, name, default) != default
+
+
+def _check_endpoint(options: opt.SocketOptions) -> None:
+    scheme = options.endpoint.scheme
+    if options.udp and scheme not in ("udp", "unix-dgram", "fd"):
+        # send and recv keep -u as a word of their own, but over a stream it means nothing.
+        raise UsageError(f"-u contradicts the endpoint {options.endpoint}")
+    if options.unix and scheme not in ("unix", "unix-dgram"):
+        raise UsageError(f"-U contradicts the endpoint {options.endpoint}")
+    datagrams = scheme in ("udp", "unix-dgram")
+    tls = isinstance(options, opt.TlsOptions) and options.tls
+    if datagrams and tls:
+        raise UsageError("--tls needs a stream; TLS over datagrams (DTLS) is not offered")
+    if options.proxy and (datagrams or scheme in ("unix", "fd")):
+        raise UsageError(f"--proxy carries TCP only, not {options.endpoint}")
+    if isinstance(options, opt.ListenOptions) and options.proxy and options.forward is None:
+        raise UsageError("--proxy is for connections going out, listen takes them in")
+    if options.ipv4 and ":" in options.endpoint.host:
+        raise UsageError(f"{options.endpoint.host} is not an IPv4 address, and -4 wants one")
+    if isinstance(options, opt.StreamOptions) and options.datagram_size is not None and not datagrams:
+        raise UsageError("--datagram-size needs datagrams: -u or unix-dgram:")
+
+
+def _check_send(options: opt.SendOptions) -> None:
+    if options.keep_open and not options.listen:
+        raise UsageError("send -k needs --listen", hint="-k serves the same files until stopped")
+    if options.raw and len(options.paths) > 1:
+        raise UsageError(
+            "--raw sends one file: plain bytes have no names", hint="leave out --raw, or use tar"
+        )
+    if options.paths.count("-") > 1:
+        raise UsageError("'-' (stdin) can be sent only once")
+
+
+def _check_scan(options: opt.ScanOptions) -> None:
+    if options.command and options.wait is None:
+        raise UsageError("a command after -- needs --wait", hint="pync scan db:5432 --wait 30s -- CMD ARG...")
+    if options.udp and options.proxy:
+        raise UsageError("--proxy carries TCP only, not UDP probes")
