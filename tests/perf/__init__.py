@@ -5,9 +5,9 @@
     python -m tests.perf 'relay.*' scan.tcp only these; names or shell patterns
     python -m tests.perf --runs 7 --markdown
 
-How a row is measured: its candidate and its references run in turn (A B C, A B C, ...) in one session, so that a
-machine that speeds up or slows down does so for all; the ratio is that of the medians, the range that of the rounds.
-When there are several references the best one counts. Exit status 1 when a goal is missed.
+How a row is measured: its candidate and its references run in turn (A B C, A B C, ...) in one session, so
+that a machine that speeds up or slows down does so for all; the ratio is that of the medians, the range that
+of the rounds. When there are several references the best one counts. Exit status 1 when a goal is missed.
 
 How to add rows: a module in this folder with a list `ROWS` of `Row`; nothing to register.
 
@@ -22,11 +22,12 @@ How to add rows: a module in this folder with a list `ROWS` of `Row`; nothing to
         return bench.size / (bench.now() - begin)
 
     ROWS = [
-        Row("relay.file-null", "file -> socket -> /dev/null", ours, {"nc": theirs}, goal=2.5, needs=("nc.openbsd",)),
+        Row("relay.file-null", "file -> null", ours, {"nc": theirs}, goal=2.5, needs=("nc.openbsd",)),
     ]
 
-`Bench.spawn` starts other programs, `Bench.scratch` is a folder on tmpfs, `Bench.c(NAME)` builds tests/perf/NAME.c and
-gives its path. All processes of a run end with it. A missing program in `needs` (or `"cc"`) skips the row, by name.
+`Bench.spawn` starts other programs, `Bench.scratch` is a folder on tmpfs, `Bench.c(NAME)` builds
+tests/perf/NAME.c and gives its path. All processes of a run end with it. A missing program in `needs` (or
+`"cc"`) skips the row, by name.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from tests.perf.bench import Bench
 
-__all__ = ["Bench", "Row"]
+__all__ = ["Bench", "Measure", "Row"]
 
 Measure = Callable[["Bench"], float]
 

@@ -146,6 +146,7 @@ def main() -> int:
     bench = Bench(scratch, options.size)
     table, failed = [], False
     try:
+        bench.warm_up(options.size * 5 // 2)
         for row in selected:
             begin = time.monotonic()
             result = measure(row, bench, options.runs or row.runs)

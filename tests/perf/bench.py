@@ -63,6 +63,14 @@ class Bench:
             raise AssertionError(f"exit {done.code}, not {code}: {process.describe()}")
 
     # material
+    def warm_up(self, size: int) -> None:
+        """Touch as much memory as the rows will use: its first use is much slower on a virtual machine."""
+        block = bytes(1 << 20)
+        with (self.scratch / "warm").open("wb", buffering=0) as file:
+            for _ in range(size >> 20):
+                file.write(block)
+        (self.scratch / "warm").unlink()
+
     def source(self, size: int | None = None) -> Path:
         """A file of that many (default: `bench.size`) bytes that do not compress, on tmpfs."""
         size = size or self.size
@@ -81,9 +89,18 @@ class Bench:
             file.truncate(size)
         return path
 
-    def sink(self, name: str = "sink") -> IO[bytes]:
-        """An empty file on tmpfs, open for writing; the caller closes it."""
-        return (self.scratch / name).open("wb", buffering=0)
+    def sink(self, name: str = "sink", *, new: bool = False) -> IO[bytes]:
+        """A file on tmpfs, open for writing; the caller closes it.
+
+        It has `size` bytes and is overwritten in place, as `1<>file` does, unless it shall be new: to find
+        and clear new pages costs the kernel three times the copy, which would hide what is measured.
+        """
+        path = self.scratch / name
+        if new:
+            return path.open("wb", buffering=0)
+        if not path.exists() or path.stat().st_size != self.size:
+            shutil.copyfile(self.source(), path)
+        return path.open("r+b", buffering=0)
 
     def c(self, name: str) -> str:
         """The program built from tests/perf/NAME.c with -O2."""
@@ -108,16 +125,12 @@ def missing(name: str) -> str | None:
 def peak_memory(process: Process) -> float:
     """Wait for its end; its largest resident size in MiB.
 
-    VmHWM is read while it runs: the rusage of wait4 starts from the parent's size, because it is kept over exec.
+    VmHWM is read while it runs: the rusage of wait4 starts from its parent's size, which is kept over exec.
     """
     peak = 0
     status = Path(f"/proc/{process.pid}/status")
-    while process.popen.poll() is None:
-        try:
-            for line in status.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    peak = max(peak, int(line.split()[1]))
-        except OSError:
-            break
-        time.sleep(0.005)
+    while not process.ends(0.005):
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak = max(peak, int(line.split()[1]))
     return peak / 1024
