@@ -1,7 +1,7 @@
 """pync: connect, listen, send, receive and scan.
 
-`import pync` imports nothing else; the functions of the Python API and the exceptions they raise are fetched
-when they are first used.
+`import pync` imports nothing else; the functions of the Python API and the exceptions they raise are
+fetched when they are first used.
 """
 
 from __future__ import annotations

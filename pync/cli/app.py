@@ -19,17 +19,21 @@ from pync.cli.flags_transfer import RecvFlags, SendFlags
 from pync.cli.help import Command, Group
 from pync.commands.options import Shared
 
-ONE_LINE = "connect, listen, send, receive and scan: moves bytes, and its exit status never lies"
+ONE_LINE = "connect, listen, send, receive and scan; its exit status never lies"
+
+PYNC_EXAMPLES = (
+    "pync listen 9000 > file",
+    "pync connect host 9000 < file",
+    "pync send host 9000 photos/",
+    "pync recv 9000 -o inbox/",
+    "pync scan db:5432 --wait 30s && echo up",
+)
 
 app = typer.Typer(
     name="pync",
     cls=Group,
     help=ONE_LINE[0].upper() + ONE_LINE[1:] + ".",
-    epilog=(
-        "pync listen 9000 > file        pync connect host 9000 < file\n"
-        "pync send host 9000 photos/    pync recv 9000 -o inbox/\n"
-        "pync scan db:5432 --wait 30s && echo up"
-    ),
+    epilog="\n".join(PYNC_EXAMPLES),
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -85,7 +89,7 @@ _command(
     ConnectFlags,
     words="ENDPOINT",
     most_used=("udp", "timeout", "verbose", "zero", "tls"),
-    help="Open a connection and pipe it: stdin to the peer, the peer to stdout.\n\n"
+    help="Connect, then pipe stdin to the peer and the peer to stdout.\n\n"
     "ENDPOINT is HOST PORT, HOST:PORT, [V6]:PORT, unix:PATH, or with the transport in front: "
     "udp://HOST:PORT, tls://HOST:PORT.",
     example=(

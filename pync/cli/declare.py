@@ -1,8 +1,9 @@
 """From a class of annotated flags to the signature Typer reads.
 
-A flag is one line: a class attribute `name: Annotated[type, flag(...)]`. Its default is the attribute of the
-same name in the command's Options class, so that it's written once; classes inherit, a command may redefine a
-flag to explain it in its own words. `signature` puts the flags in the order of the help: panel by panel.
+A flag is one line: a class attribute `name: Annotated[type, flag(...)]`. Its default is the attribute of
+the same name in the command's Options class, so that it's written once; classes inherit, a command may
+redefine a flag to explain it in its own words. `signature` puts the flags in the order of the help: panel
+by panel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What users of other netcats type, and how pync spells it.
 
-Letters whose meaning differs between netcats are refused with a hint instead of being guessed at: OpenBSD's `-N`
-is what pync does anyway, traditional's `-q 1` would otherwise silence the program.
+Letters whose meaning differs between netcats are refused with a hint instead of being guessed at:
+OpenBSD's `-N` is what pync does anyway, traditional's `-q 1` would otherwise silence the program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a command's help looks, and the two things about words that Typer's parser does not know.
 
-The help is made from what Typer knows of a command (usage, help, panels, epilog) and drawn in two columns, or,
-on a narrow terminal, with the text below the option.
+The help is made from what Typer knows of a command (usage, help, panels, epilog) and drawn in two columns,
+or, on a narrow terminal, with the text below the option.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parsing with Typer: for help, completion, mistakes and everything the quick parser leaves alone.
 
-What Typer complains about becomes a UsageError: one line, and a hint that names the spelling that was probably
-meant.
+What Typer complains about becomes a UsageError: one line, and a hint that names the spelling that was
+probably meant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The parser for the common case: a plain, valid command line, without importing Typer.
 
-It answers only what it is sure of. Help, mistakes, completion and oddities get None, and Typer, which declares
-the flags, decides. Whatever this parser does answer, Typer answers alike; a property test holds that.
+It answers only what it is sure of. Help, mistakes, completion and oddities get None, and Typer, which
+declares the flags, decides. Whatever this parser does answer, Typer answers alike; a property test holds
+that.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the value of an option may be.
 
 A Kind names one of the functions here and its fixed arguments, so that the same reading serves Typer's
-declaration and, written out as a literal, the quick parser. The functions raise ValueError (or UsageError) with
-a message that says what is allowed.
+declaration and, written out as a literal, the quick parser. The functions raise ValueError (or UsageError)
+with a message that says what is allowed.
 """
 
 from __future__ import annotations

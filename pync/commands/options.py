@@ -1,11 +1,12 @@
 """What each command can be asked for: plain values, checked by whoever made them.
 
 Class attributes are the defaults, `ConnectOptions(endpoint=..., quit_after=2.0)` sets some of them and an
-unknown name is a TypeError. An attribute is called as its long option with `_` for `-`, except where that is
-a word of Python (`exec_command`) or no word at all (`ipv4`, `ipv6`).
+unknown name is a TypeError. An attribute is called as its long option with `_` for `-`, except where that
+is a word of Python (`exec_command`) or no word at all (`ipv4`, `ipv6`).
 
-Durations are seconds, sizes bytes, rates bytes (scan: probes) a second; None means "not asked for" and leaves
-the choice to the command. Plain classes, not dataclasses: those cost more at start-up than everything in here.
+Durations are seconds, sizes bytes, rates bytes (scan: probes) a second; None means "not asked for" and
+leaves the choice to the command. Plain classes, not dataclasses: those cost more at start-up than
+everything in here.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _bytes(text: str, bare: str, forms: str) -> int:
 
 
 def _split(text: str, forms: str, *, shown: str | None = None) -> tuple[str, str]:
-    """The number and the suffix. Stricter than float(): no sign, exponent, underscore, `inf`, other digits."""
+    """The number and the suffix. Stricter than float(): no sign, exponent, underscore or `inf`."""
     end = 0
     while end < len(text) and text[end] in "0123456789.":
         end += 1

@@ -27,8 +27,25 @@ class Option(NamedTuple):
         return next(name for name in self.names if name.startswith("--"))
 
     @property
+    def letters(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if not name.startswith("--"))
+
+    @property
     def choices(self) -> tuple[str, ...]:
         return self.kind.args if self.kind is not None and self.kind.name == "choice" else ()
+
+    @property
+    def completes(self) -> str:
+        """What a shell may offer as the value: choices, file, dir, interface, port; else switch or other."""
+        if self.kind is None:
+            return "switch"
+        if self.choices:
+            return "choices"
+        if self.name == "interface":
+            return "interface"
+        return {"FILE": "file", "PATH": "file", "DIR": "dir", "PORT": "port", "PORTS": "port"}.get(
+            self.kind.metavar, "other"
+        )
 
 
 class CommandModel(NamedTuple):

@@ -1,0 +1,181 @@
+"""Results of a scan on stdout: plain lines, JSON, CSV, ADDRESS:PORT, or a table on a terminal."""
+
+from __future__ import annotations
+
+import os
+
+from pync.cli.escape import printable
+from pync.errors import Interrupted, LocalError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pync.commands.options import ScanOptions
+
+    Facts = dict[str, Any]
+
+_COLUMNS = ("target", "address", "port", "proto", "state", "reason", "rtt", "service", "banner")
+
+
+class ScanView:
+    """Takes `port` events; a table waits for `finish`, everything else is written as found."""
+
+    def __init__(self, options: ScanOptions) -> None:
+        self._detailed = options.all
+        self._rows: list[Facts] = []
+        self._table = not (options.json or options.csv or options.grepable) and _is_terminal(1)
+        self._format = _plain
+        if options.csv:
+            self._format = _csv
+            write(",".join(_COLUMNS) + "\r\n")
+        elif options.grepable:
+            self._format = _grepable
+        elif options.all:
+            self._format = _plain_with_reason
+
+    def port(self, facts: Facts) -> None:
+        if self._table:
+            self._rows.append(facts)
+        else:
+            write(self._format(facts))
+
+    def finish(self) -> None:
+        """Prints the table, once."""
+        rows, self._rows = self._rows, []
+        if rows:
+            write(_table(rows, detailed=self._detailed))
+
+
+def write(text: str) -> None:
+    """All of `text` to stdout; raises LocalError, or Interrupted when its reader went away."""
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        import signal
+
+        raise Interrupted(signal.SIGPIPE) from None
+    except OSError as error:
+        raise LocalError(f"standard output: {reason(error)}") from None
+
+
+def address(facts: Facts) -> str:
+    """`ADDRESS:PORT`, `[v6]:PORT`, or the path of a Unix socket."""
+    host = printable(str(facts.get("address") or facts.get("target") or ""))
+    if facts.get("port") is None:
+        return host
+    return f"[{host}]:{facts['port']}" if ":" in host else f"{host}:{facts['port']}"
+
+
+def _words(facts: Facts) -> list[str]:
+    words = [
+        address(facts),
+        facts.get("proto") or "tcp",
+        facts.get("state") or "",
+        facts.get("service") or "-",
+    ]
+    return [printable(str(word)) for word in words]
+
+
+def _plain(facts: Facts) -> str:
+    words = _words(facts)
+    if facts.get("banner"):
+        words.append(banner(facts))
+    return " ".join(words) + "\n"
+
+
+def _plain_with_reason(facts: Facts) -> str:
+    words = [*_words(facts), f"({printable(str(facts.get('reason') or ''))})"]
+    if facts.get("banner"):
+        words.append(banner(facts))
+    return " ".join(words) + "\n"
+
+
+def banner(facts: Facts) -> str:
+    """What the service said, on one line."""
+    value = facts.get("banner")
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}={part}" for name, part in value.items() if part not in (None, ""))
+    return printable(str(value)) if value else ""
+
+
+def _grepable(facts: Facts) -> str:
+    return address(facts) + "\n"
+
+
+def _csv(facts: Facts) -> str:
+    cells = [banner(facts) if name == "banner" else _cell(facts.get(name)) for name in _COLUMNS]
+    return ",".join(_quoted(cell) for cell in cells) + "\r\n"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else printable(str(value))
+
+
+def _quoted(cell: str) -> str:
+    if any(mark in cell for mark in ',"\r\n'):
+        return '"' + cell.replace('"', '""') + '"'
+    # A spreadsheet would run a cell that begins so, and banners are a stranger's words.
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
+
+
+def _table(rows: list[Facts], *, detailed: bool) -> str:
+    """A rich table; columns that would be empty are left out."""
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    hosts = {row.get("address") for row in rows}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    heads = ["ADDRESS"] if len(hosts) > 1 or detailed else []
+    heads += ["PORT", "STATE", "SERVICE"]
+    heads += ["REASON"] if detailed else []
+    heads += ["BANNER"] if any(row.get("banner") for row in rows) else []
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=head in ("PORT", "STATE"))
+    for row in sorted(rows, key=_order):
+        cells = {
+            "ADDRESS": str(row.get("address") or row.get("target") or ""),
+            "PORT": f"{row.get('port') or ''}/{row.get('proto') or 'tcp'}",
+            "STATE": str(row.get("state") or ""),
+            "SERVICE": str(row.get("service") or ""),
+            "REASON": str(row.get("reason") or ""),
+            "BANNER": banner(row),
+        }
+        style = {"open": "green", "closed": "red"}.get(cells["STATE"], "yellow")
+        shown = [Text(printable(cells[head]), style=style if head == "STATE" else "") for head in heads]
+        table.add_row(*shown)
+    page = StringIO()
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    width = os.get_terminal_size(1).columns if _is_terminal(1) else 80
+    console = Console(
+        file=page, force_terminal=not plain, no_color=plain, width=max(width, 40), highlight=False
+    )
+    console.print(table)
+    return page.getvalue()
+
+
+def _order(row: Facts) -> tuple[int, bytes, int, str]:
+    """Hosts by number, then ports."""
+    import socket
+
+    text = str(row.get("address") or "").partition("%")[0]
+    for rank, family in enumerate((socket.AF_INET, socket.AF_INET6)):
+        try:
+            return rank, socket.inet_pton(family, text), int(row.get("port") or 0), str(row.get("proto"))
+        except (OSError, ValueError):
+            continue
+    return 2, text.encode("utf-8", "replace"), int(row.get("port") or 0), str(row.get("proto"))
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
