@@ -55,3 +55,9 @@ def ipv6() -> None:
     """Skips where the machine has no IPv6 loopback."""
     if not harness.has_ipv6():
         pytest.skip("no IPv6 loopback here")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that refuses connections."""
+    return harness.free_port()
