@@ -47,7 +47,7 @@ class TlsSettings:
             raise UsageError("--tls-key needs --tls-cert")
         self.minimum = minimum
         # Where records are read to on their way into OpenSSL. One for all connections: a run has one thread.
-        # Not at offset 16 of a page, where malloc puts a large block: the kernel copies to there at a quarter speed.
+        # Not at offset 16 of a page, where malloc puts large blocks: the kernel copies there 4x slower.
         self.scratch = memoryview(bytearray(CHUNK + 48))[48:]
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._own: bytes | None = None  # DER of the certificate that a listener made
