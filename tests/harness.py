@@ -41,7 +41,8 @@ class Finished(NamedTuple):
 def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
     """Our environment without what changes output, with this checkout first on the path; None removes."""
     env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYNC_SECRET"):
+    # PYTHONDONTWRITEBYTECODE would compile pync anew in each process: no installation is like that
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYNC_SECRET", "PYTHONDONTWRITEBYTECODE"):
         env.pop(name, None)
     env["PYTHONPATH"] = str(ROOT)
     for name, value in (extra or {}).items():
