@@ -1,0 +1,111 @@
+"""`pync scan`: what is open there; with `--wait`, come back once it is."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pync.errors import ExitCode, UsageError
+from pync.loop import Loop
+from pync.report import Event, Report
+
+if TYPE_CHECKING:
+    from pync.commands.options import ScanOptions
+    from pync.scan.results import Results
+    from pync.scan.source import Source
+
+PROGRESS_EVERY = 0.1
+
+
+async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
+    """Scan or wait, reporting `port`, `progress`, `waiting`, `error` and a `summary` event.
+
+    Raises UsageError before anything is sent; TimedOut when `--wait` ran out.
+    """
+    if options.ipv4 and options.ipv6:
+        raise UsageError("-4 and -6 exclude each other")
+    if options.wait is not None:
+        from pync.scan import waiting
+
+        return await waiting.run(loop, options, report)
+    for name in ("expect", "command"):
+        if getattr(options, name):
+            raise UsageError(f"{'--expect' if name == 'expect' else '-- CMD'} goes with --wait")
+    return await _scan(loop, options, report)
+
+
+async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
+    from pync.scan.limits import raise_descriptor_limit, restore_descriptor_limit
+    from pync.scan.results import Results
+    from pync.scan.source import Source, excluded_blocks
+
+    started = monotonic()
+    results = Results(report, show_all=options.all, numeric=options.numeric)
+    source = Source(loop, options, report, excluded=await excluded_blocks(loop, options))
+    before = raise_descriptor_limit()
+    ticker = _Ticker(loop, report, results, source, started)
+    try:
+        if options.proxy:
+            from pync.scan.proxied import scan
+
+            await scan(loop, options, source, results, report)
+        else:
+            from pync.scan.workers import share
+
+            await share(loop, options, source, results)
+    finally:
+        ticker.stop()
+        source.close()
+        restore_descriptor_limit(before)
+    report(Event("summary", _facts(results, source, started)))
+    return _exit_code(options, results, source)
+
+
+def _facts(results: Results, source: Source, started: float) -> dict[str, object]:
+    seconds = monotonic() - started
+    return {
+        "targets": source.targets,
+        "failed": source.failed,
+        "done": results.done,
+        **{state.replace("|", "_"): number for state, number in results.counts.items()},
+        "seconds": round(seconds, 3),
+        "rate": round(results.done / seconds) if seconds > 0 else 0,
+    }
+
+
+def _exit_code(options: ScanOptions, results: Results, source: Source) -> ExitCode:
+    """Of several targets some could not be scanned: 5; else whether what was asked for is open."""
+    if source.failed:
+        return ExitCode.PARTIAL if source.targets > source.failed else ExitCode.NETWORK
+    opened = results.counts["open"]
+    wanted = results.done if options.require == "all" else 1
+    return ExitCode.OK if opened and opened >= wanted else ExitCode.NETWORK
+
+
+class _Ticker:
+    """Reports progress every tenth of a second: counters are read, nothing is paid for each port."""
+
+    def __init__(self, loop: Loop, report: Report, results: Results, source: Source, started: float) -> None:
+        self._loop = loop
+        self._report = report
+        self._results = results
+        self._source = source
+        self._started = started
+        self._timer = loop.call_later(PROGRESS_EVERY, self._tick)
+
+    def _tick(self) -> None:
+        seconds = monotonic() - self._started
+        done = self._results.done
+        facts = {
+            "done": done,
+            "total": None if self._source.lazily_read else max(done, self._source.total),
+            "open": self._results.counts["open"],
+            "rate": round(done / seconds),
+            "seconds": round(seconds, 3),
+        }
+        self._report(Event("progress", facts))
+        self._timer = self._loop.call_later(PROGRESS_EVERY, self._tick)
+
+    def stop(self) -> None:
+        """No more ticks."""
+        self._timer.cancel()

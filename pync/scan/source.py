@@ -1,0 +1,280 @@
+"""Where the hosts of a scan come from: words, files and stdin, read no faster than they are asked.
+
+Words on the command line are read at once, so that a typing error ends the scan before it began and the
+number of probes is known. Files and stdin are read while the scan runs: their bad lines are reported and
+counted, and a line that has not come yet holds nobody up. Names are looked up in parallel.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator
+from os import urandom
+from typing import TYPE_CHECKING
+
+from pync.endpoint import Endpoint, resolve
+from pync.errors import ExitCode, PyncError, UsageError
+from pync.loop import Loop
+from pync.proto import ports as portspec
+from pync.proto import targets
+from pync.proto.escape import printable
+from pync.proto.ports import Ports
+from pync.proto.schedule import Host
+from pync.proto.targets import Block, Cover, Name, Permutation, Shards, Target, mix
+from pync.report import Event, Report
+from pync.scan.sockets import is_ours
+from pync.scan.words import Lines, pair_words
+
+if TYPE_CHECKING:
+    from pync.commands.options import ScanOptions
+
+LOOKUPS = 32  # names being resolved at once
+_LOCAL_WORTH = 64  # ports from which on it pays to find out whether an address is our own
+
+
+async def excluded_blocks(loop: Loop, options: ScanOptions) -> list[Block]:
+    """What --exclude names, its names resolved to all their addresses. Raises UsageError and NetworkError."""
+    blocks: list[Block] = []
+    for word in (word for item in options.exclude for word in item.replace(",", " ").split()):
+        for target in targets.parse(word, numeric=options.numeric):
+            if target.ports is not None:
+                raise UsageError(
+                    f"--exclude {word!r}: addresses only", hint="leave ports out with -p '!PORT'"
+                )
+            if isinstance(target.where, Block):
+                blocks.append(target.where)
+                continue
+            for address in await loop.call_in_thread(resolve, Endpoint("tcp", target.where.host, 0)):
+                number = targets.address_number(address.sockaddr[0])
+                if number is not None:
+                    blocks.append(Block(number[0], number[1], 1))
+    return blocks
+
+
+class Source(Iterator["Host | None"]):
+    """Hosts one after another; None when the next one is not there yet. Raises UsageError at once."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        options: ScanOptions,
+        report: Report,
+        *,
+        excluded: list[Block],
+    ) -> None:
+        self._loop = loop
+        self._options = options
+        self._report = report
+        self.worker = (0, 1)  # which of how many processes: each asks every so-manieth port of a host
+        self._served = 0
+        self._udp, self._numeric = options.udp, options.numeric
+        self._family = 4 if options.ipv4 else 6 if options.ipv6 else 0
+        self._ports = portspec.parse(options.ports or portspec.DEFAULT, udp=self._udp, numeric=self._numeric)
+        shard = options.shard
+        self._seed = options.seed if options.seed is not None else 0
+        if options.randomize and options.seed is None and shard is None:
+            self._seed = int.from_bytes(urandom(6), "big")
+        self._shards = Shards(*shard, seed=options.seed or 0) if shard and shard[1] > 1 else None
+        self._cover = Cover()
+        for block in excluded:
+            self._cover.exclude(block)
+        self._blocks: deque[tuple[Block, Ports, str]] = deque()
+        self._names: deque[tuple[str, Ports]] = deque()
+        self._hosts: Iterator[Host] = iter(())
+        self._asked_names: set[tuple[str, int]] = set()
+        self._looking = 0
+        self._lines: deque[Lines] = deque()
+        self.changed = loop.flag()  # set when a name was resolved
+        self.failed = 0  # targets that could not be scanned
+        self.targets = 0
+        self.total = 0  # probes known so far
+        self._read_words(list(options.targets))
+
+    # --- what is known at once -----------------------------------------------------------------------
+
+    def _read_words(self, words: list[str]) -> None:
+        lazily: list[str] = []
+        for word in pair_words(words):
+            if word == "-" or word.startswith("@"):
+                lazily.append(word)
+                self._lines.append(Lines(word if word == "-" else word[1:]))
+            else:
+                self._add(word)
+        if lazily.count("-") > 1:
+            raise UsageError("stdin can be read once: - is given twice")
+        if not self.targets and not self._lines:
+            raise UsageError("scan needs a target", hint="pync scan HOST -p 22,80,8000-8100")
+        if self._options.randomize:
+            order = Permutation(len(self._blocks), self._seed)
+            self._blocks = deque(self._blocks[order[index]] for index in range(len(order)))
+
+    def _add(self, word: str) -> None:
+        for target in targets.parse(word, udp=self._udp, numeric=self._numeric):
+            self.targets += 1
+            ports = target.ports or self._ports
+            if isinstance(target.where, Block):
+                if self._family and target.where.version != self._family:
+                    raise UsageError(f"{word}: not an IPv{self._family} address")
+                self._add_block(target, ports)
+            else:
+                self._add_name(target.where, ports)
+
+    def _add_block(self, target: Target, ports: Ports) -> None:
+        assert isinstance(target.where, Block)
+        for block, left in self._cover.fresh(target.where, ports):
+            self._blocks.append((block, left, target.label))
+            self.total += block.size * len(left) // (self._shards.parts if self._shards else 1)
+
+    def _add_name(self, name: Name, ports: Ports) -> None:
+        if self._numeric:
+            raise UsageError(f"{name.host!r} is not an address, and --numeric forbids look-ups")
+        key = name.host.lower(), id(ports)
+        if key not in self._asked_names:
+            self._asked_names.add(key)
+            self._names.append((name.host, ports))
+            self.total += len(ports)
+
+    # --- names -----------------------------------------------------------------------------------------
+
+    def start_lookups(self) -> bool:
+        """Resolve waiting names; True while some are on their way."""
+        while self._names and self._looking < LOOKUPS:
+            host, ports = self._names.popleft()
+            self._loop.spawn(self._look_up(host, ports))
+        return self._looking > 0
+
+    async def resolve_all(self) -> None:
+        """Look up every name there is; what is left are addresses."""
+        while self.start_lookups() or self._names:
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def wait_for_more(self) -> None:
+        """Wait until the next host may be there, after a None."""
+        fd = self.waiting_fd
+        self.changed.clear()
+        if fd is not None:
+            self._loop.watch_read(fd, self.changed.set)
+        try:
+            await self.changed.wait()
+        finally:
+            if fd is not None:
+                self._loop.forget(fd)
+
+    def moved_to(self, loop: Loop) -> None:
+        """Go on in a forked process, with its loop."""
+        self._loop = loop
+        self.changed = loop.flag()
+
+    async def _look_up(self, host: str, ports: Ports) -> None:
+        self._looking += 1
+        try:
+            endpoint = Endpoint("tcp", host, 0)
+            addresses = await self._loop.call_in_thread(lambda: resolve(endpoint, family=self._family))
+        except PyncError as error:
+            self.fail(error)
+            self.total -= len(ports)
+            return
+        finally:
+            self._looking -= 1
+            self.changed.set()
+        if not self._options.all_addresses:
+            # IPv4 first: a name with both is most often asked for the service that listens there.
+            addresses = sorted(addresses, key=lambda found: found.family != socket.AF_INET)[:1]
+        self.total -= len(ports)
+        for address in addresses:
+            version, number, _ = targets.address_number(address.sockaddr[0]) or (0, 0, "")
+            zone = str(address.sockaddr[3]) if version == 6 and address.sockaddr[3] else ""
+            self._add_block(Target(host, Block(version, number, 1, zone), ports), ports)
+
+    def fail(self, error: PyncError) -> None:
+        """A target that could not be scanned: said, counted, and the others go on."""
+        self.failed += 1
+        self._report(Event("error", {"code": int(ExitCode(error.code)), "message": error.message}))
+
+    # --- hosts -----------------------------------------------------------------------------------------
+
+    @property
+    def lazily_read(self) -> bool:
+        """Whether targets come from files or stdin, so that their number is not known."""
+        return bool(self._lines)
+
+    @property
+    def waiting_fd(self) -> int | None:
+        """stdin, when the next host is to come from there."""
+        return self._lines[0].waiting_fd if self._lines else None
+
+    def __next__(self) -> Host | None:
+        while True:
+            for host in self._hosts:
+                if host.left:
+                    return host
+            looking = self.start_lookups()
+            if self._blocks:
+                self._hosts = self._hosts_of(*self._blocks.popleft())
+                continue
+            if self._lines:
+                if len(self._names) + self._looking >= LOOKUPS or not self._read_line():
+                    return None
+                continue
+            if looking or self._names:
+                return None
+            raise StopIteration
+
+    def _read_line(self) -> bool:
+        """Take one word from the first file; False when none is there yet."""
+        lines = self._lines[0]
+        word = lines.next()
+        if word is None:
+            if not lines.over:
+                return False
+            self._lines.popleft()
+            return True
+        try:
+            self._add(word)
+        except UsageError as error:
+            self.targets += 1
+            self.fail(UsageError(f"{lines.name}: {printable(error.message)}"))
+        return True
+
+    def _hosts_of(self, block: Block, ports: Ports, label: str) -> Iterator[Host]:
+        order = Permutation(block.size, self._seed) if self._options.randomize and block.size > 1 else None
+        tail = self._scope(block)
+        if tail is None:
+            return
+        part, parts = self.worker
+        for index in range(block.size):
+            place = order[index] if order is not None else index
+            number = block.first + place
+            own = ports if self._shards is None else self._shards.own(number, ports)
+            if not own:
+                continue
+            self._served += 1
+            host = Host(
+                label,
+                block.address(place),
+                own,
+                order=Permutation(len(own), self._seed ^ mix(number)) if self._options.randomize else None,
+                start=(part + self._served) % parts,
+                step=parts,
+            )
+            host.sockaddr = tail
+            host.local = len(own) >= _LOCAL_WORTH and is_ours(host.address)
+            yield host
+
+    def _scope(self, block: Block) -> tuple[int, ...] | None:
+        """What goes behind (address, port) in the sockaddr; None when the zone does not exist."""
+        if not block.zone:
+            return ()
+        try:
+            index = int(block.zone) if block.zone.isdigit() else socket.if_nametoindex(block.zone)
+        except OSError:
+            self.fail(UsageError(f"{block}: no interface {block.zone!r} here"))
+            return None
+        return 0, index
+
+    def close(self) -> None:
+        """Give the files back."""
+        for lines in self._lines:
+            lines.close()

@@ -1,0 +1,341 @@
+"""`scan --wait`: ask again and again, all at once, until it holds; then end well, or become the command.
+
+Every try is a dial like that of `connect`: all addresses, proxies, Unix sockets. A name that does not
+resolve yet is a service that is not up yet. A silent try waits longer each time, so that a far service gets its
+chance and a black hole is still noticed opening within about the second in which the system repeats its SYN.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pync.endpoint import Endpoint, parse
+from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, UsageError, reason
+from pync.loop import Flag, Loop, Task
+from pync.proto import ports as portspec
+from pync.proto import targets
+from pync.proto.escape import printable
+from pync.report import Event, Report, silent
+from pync.scan.sockets import socket_settings
+from pync.scan.words import Lines, pair_words
+from pync.transport.channel import Channel, read_some, write_all
+from pync.transport.dial import DialSettings, dial
+
+if TYPE_CHECKING:
+    import re
+
+    from pync.commands.options import ScanOptions
+
+PATIENCE = (1.0, 2.0, 3.0)  # seconds for the first, second and any further silent try
+MOST = 4096  # endpoints
+AT_ONCE = 256  # tries at the same time
+EXPECT_BYTES = 4096  # the "first bytes" that --expect looks at
+FIRST_WORD, NEXT_WORD = 1.0, 5.0  # seconds until, and between, words about what is still missing
+JITTER = 0.2  # of the interval, either way, so that many waiters do not march in step
+
+
+class Place:
+    """One endpoint to wait for."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.reason = "not asked yet"
+        self.met = False
+        self.tries = 0
+
+    def __str__(self) -> str:
+        return ("udp://" if self.endpoint.scheme == "udp" else "") + self.endpoint.address
+
+
+async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
+    """Wait until it holds, reporting `waiting`, `port` and `summary` events; does not return from `-- CMD`.
+
+    Raises TimedOut naming what is missing, UsageError and LocalError for what waiting cannot mend.
+    """
+    assert options.wait is not None
+    wait = _Wait(loop, options, report)
+    try:
+        held = await wait.run()
+    finally:
+        wait.cancel()
+    facts = wait.facts()
+    report(Event("summary", facts))
+    if not held:
+        raise TimedOut(wait.complaint())
+    if options.command:
+        become(list(options.command))
+    return ExitCode.OK
+
+
+class _Wait:
+    def __init__(self, loop: Loop, options: ScanOptions, report: Report) -> None:
+        self._loop = loop
+        self._options = options
+        self._report = report
+        self._settings = DialSettings(socket_settings(options), tuple(options.proxy))
+        self._expect = _pattern(options.expect)
+        self._places = [Place(endpoint) for endpoint in _endpoints(options)]
+        self._all = options.require != "any"
+        self._started = loop.now()
+        self._deadline = self._started + (options.wait or 0.0)
+        self._changed: Flag = loop.flag()
+        self._running = 0
+        self._tasks: list[Task] = []
+        self._failure: PyncError | None = None
+        for place in self._places:
+            self._tasks.append(loop.spawn(self._poll(place)))
+
+    @property
+    def _held(self) -> bool:
+        met = (place.met for place in self._places)
+        return all(met) if self._all else any(met)
+
+    async def run(self) -> bool:
+        """True once it holds, False when the time is up."""
+        say_at = self._started + FIRST_WORD
+        while not self._held:
+            if self._failure is not None:
+                raise self._failure
+            self._changed.clear()
+            until = min(self._deadline, say_at)
+            if not await self._changed.wait(until) and not self._held:
+                if self._loop.now() >= self._deadline:
+                    return False
+                self._report(Event("waiting", self.facts()))
+                say_at = self._loop.now() + NEXT_WORD
+        return True
+
+    def cancel(self) -> None:
+        """End the tries that are still running."""
+        for task in self._tasks:
+            task.on_done(lambda _task: None)  # somebody looks: its end is no failure of the run
+            task.cancel(_Over())
+
+    # --- one endpoint ----------------------------------------------------------------------------------
+
+    async def _poll(self, place: Place) -> None:
+        try:
+            while not place.met:
+                began = self._loop.now()
+                await self._turn()
+                self._running += 1
+                try:
+                    state = await self._try(place)
+                finally:
+                    self._running -= 1
+                if state == self._options.until:
+                    self._met(place, state, self._loop.now() - began)
+                    return
+                pause = self._options.interval * (1 + JITTER * (2 * _fraction(began) - 1))
+                # A try that took long (a black hole) has waited already.
+                await self._loop.sleep_until(max(began + pause, self._loop.now()))
+        except (UsageError, LocalError) as error:
+            self._failure = error
+            self._changed.set()
+        except _Over:
+            pass
+
+    async def _turn(self) -> None:
+        while self._running >= AT_ONCE:
+            await self._changed.wait(self._loop.now() + self._options.interval)
+
+    def _met(self, place: Place, state: str, rtt: float) -> None:
+        place.met = True
+        self._changed.set()
+        if self._options.command:
+            return  # stdout is the command's
+        endpoint = place.endpoint
+        facts: dict[str, object] = {
+            "target": endpoint.host or endpoint.address,
+            "address": endpoint.host or endpoint.path,
+            "port": endpoint.port if endpoint.host else None,
+            "proto": endpoint.scheme,
+            "state": state,
+            "reason": place.reason,
+            "rtt": round(rtt, 6),
+            "service": _service(endpoint, numeric=self._options.numeric),
+            "banner": None,
+        }
+        self._report(Event("port", facts))
+
+    async def _try(self, place: Place) -> str:
+        """`open`, `closed`, or `unknown` where nobody can tell; sets the place's reason."""
+        patience = self._options.timeout or PATIENCE[min(place.tries, len(PATIENCE) - 1)]
+        place.tries += 1
+        until = min(self._deadline, self._loop.now() + patience)
+        try:
+            channel = await dial(self._loop, place.endpoint, self._settings, silent, until)
+        except (TimedOut, NetworkError) as error:
+            words = error.message.rpartition(": ")[2]
+            place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
+            # A name that does not resolve may be up under another resolver: that is not "closed".
+            return "closed" if error.message.startswith("connect ") or "refused" in words else "unknown"
+        try:
+            return await self._look(place, channel, until)
+        finally:
+            channel.detach(self._loop)
+            channel.close()
+
+    async def _look(self, place: Place, channel: Channel, until: float) -> str:
+        place.reason = "connected"
+        if channel.boundaries and place.endpoint.scheme == "udp":
+            return await self._ask_udp(place, channel, until)
+        if self._expect is None:
+            place.reason = "syn-ack" if place.endpoint.scheme == "tcp" else "connected"
+            return "open"
+        said = await _first_bytes(self._loop, channel, self._expect, until)
+        if self._expect.search(said):
+            place.reason = "said what was expected"
+            return "open"
+        shown = printable(said[:60].strip())
+        place.reason = f"open, but said {shown!r}" if said else "open, but said nothing"
+        return "unknown"
+
+    async def _ask_udp(self, place: Place, channel: Channel, until: float) -> str:
+        from pync.proto.probes import payload
+
+        view = memoryview(bytearray(EXPECT_BYTES))
+        try:
+            await write_all(self._loop, channel, payload(int(place.endpoint.port)), until)
+            count = await read_some(self._loop, channel, view, until)
+        except TimeoutError:
+            place.reason = "no answer"
+            return "unknown"
+        except OSError as error:
+            place.reason = reason(error)
+            return "closed"
+        said = bytes(view[: count or 0])
+        if self._expect is not None and not self._expect.search(said):
+            place.reason = f"answered {printable(said[:60])!r}"
+            return "unknown"
+        place.reason = "reply"
+        return "open"
+
+    # --- what is said ----------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, object]:
+        """Of the `waiting` and the `summary` event."""
+        missing = [place for place in self._places if not place.met]
+        now = self._loop.now()
+        return {
+            "until": self._options.until,
+            "ready": len(self._places) - len(missing),
+            "total": len(self._places),
+            "missing": [str(place) for place in missing[:20]],
+            "reason": missing[0].reason if missing else None,
+            "seconds": round(now - self._started, 3),
+            "remaining": round(max(0.0, self._deadline - now), 3),
+        }
+
+    def complaint(self) -> str:
+        """The line that names what is missing when the time is up."""
+        missing = [place for place in self._places if not place.met]
+        named = ", ".join(f"{place} ({place.reason})" for place in missing[:8])
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        return f"wait: not {self._options.until} after {self._options.wait:g}s: {named}{more}"
+
+
+class _Over(Exception):
+    """Raised inside the tries that nobody needs any more."""
+
+
+def _fraction(moment: float) -> float:
+    return targets.mix(int(moment * 1e6)) / 2**64
+
+
+def _pattern(text: str | None) -> re.Pattern[bytes] | None:
+    if text is None:
+        return None
+    import re
+
+    try:
+        return re.compile(text.encode())
+    except re.error as error:
+        raise UsageError(f"--expect {text!r}: {error}") from None
+
+
+async def _first_bytes(loop: Loop, channel: Channel, wanted: re.Pattern[bytes], until: float) -> bytes:
+    """What comes first, until it matches, ends, is long enough, or the time is up."""
+    data = bytearray()
+    view = memoryview(bytearray(EXPECT_BYTES))
+    try:
+        while len(data) < EXPECT_BYTES and not wanted.search(data):
+            count = await read_some(loop, channel, view, until)
+            if count is None:
+                break
+            data += view[:count]
+    except (OSError, PyncError):  # TimeoutError is one
+        pass
+    return bytes(data[:EXPECT_BYTES])
+
+
+def _service(endpoint: Endpoint, *, numeric: bool) -> str:
+    if numeric or not isinstance(endpoint.port, int) or not endpoint.host:
+        return ""
+    return portspec.service_name(endpoint.port | (portspec.UDP if endpoint.scheme == "udp" else 0))
+
+
+def _endpoints(options: ScanOptions) -> list[Endpoint]:
+    found: dict[Endpoint, None] = {}
+    for word in _all_words(options):
+        for endpoint in _endpoints_of(word, options):
+            found[endpoint] = None
+            if len(found) > MOST:
+                raise UsageError(f"--wait looks after at most {MOST} endpoints")
+    if not found:
+        raise UsageError("--wait needs an endpoint", hint="pync scan --wait 30s HOST:PORT")
+    return list(found)
+
+
+def _all_words(options: ScanOptions) -> Iterator[str]:
+    for word in pair_words(list(options.targets)):
+        if word != "-" and not word.startswith("@"):
+            yield word
+            continue
+        lines = Lines(word if word == "-" else word[1:])
+        while not lines.over:
+            line = lines.next(block=True)
+            if line is not None:
+                yield line
+
+
+def _endpoints_of(word: str, options: ScanOptions) -> Iterator[Endpoint]:
+    if word.startswith(("unix:", "unix-dgram:")):
+        yield parse(word)
+        return
+    for target in targets.parse(word, udp=options.udp, numeric=options.numeric):
+        codes = target.ports
+        if codes is None:
+            if options.ports is None:
+                raise UsageError(f"--wait: {word} has no port", hint=f"write {word}:PORT, or -p PORTS")
+            codes = portspec.parse(options.ports, udp=options.udp, numeric=options.numeric)
+        hosts: Iterator[str] = iter((target.label,))
+        if isinstance(target.where, targets.Block):
+            block = target.where
+            hosts = (block.address(index) for index in range(block.size))
+        for host in hosts:
+            for code in codes:
+                yield Endpoint(portspec.protocol_of(code), host, portspec.number_of(code))
+
+
+def become(command: list[str]) -> None:
+    """Replace this process by `command`; raises LocalError when it cannot be run.
+
+    What Python changed for itself is put back first: it ignores SIGPIPE and SIGXFSZ, and that is inherited.
+    """
+    import signal
+
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise LocalError(f"run {command[0]}: {reason(error)}") from None

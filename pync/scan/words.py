@@ -1,0 +1,97 @@
+"""Target words as they come: from the command line, from files, from stdin."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from pync.errors import LocalError, UsageError, reason
+
+MAX_LINE = 64 * 1024
+
+
+def pair_words(words: list[str]) -> list[str]:
+    """`HOST PORTS` as two words, as every netcat has it, made one."""
+    paired: list[str] = []
+    for word in words:
+        is_ports = bool(word) and all(c in "0123456789,-" for c in word) and word[0] != "-"
+        if (
+            not is_ports
+            or not paired
+            or paired[-1] == "-"
+            or paired[-1].startswith(("@", "unix", "tcp:", "udp:"))
+        ):
+            paired.append(word)
+        elif ":" not in paired[-1]:
+            paired[-1] += f":{word}"
+        elif paired[-1].count(":") > 1 and not paired[-1].startswith("["):
+            paired[-1] = f"[{paired[-1]}]:{word}"
+        elif paired[-1].endswith("]"):
+            paired[-1] += f":{word}"
+        else:
+            paired[-1] += f",{word}"
+    return paired
+
+
+class Lines:
+    """Words of a file or of stdin, as they come: None means that none is there yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        if name == "-":
+            self.fd, self._owned = 0, False
+        else:
+            try:
+                self.fd, self._owned = os.open(name, os.O_RDONLY | os.O_CLOEXEC), True
+            except OSError as error:
+                raise LocalError(f"read {name}: {reason(error)}") from None
+        self._held = b""
+        self._ended = False
+        self._words: deque[str] = deque()
+
+    def next(self, *, block: bool = False) -> str | None:
+        """The next word; None when there is none (yet). A file may block, stdin only with `block`."""
+        while not self._words and not self._ended and (self._owned or block or _readable(self.fd)):
+            self._read()
+        return self._words.popleft() if self._words else None
+
+    @property
+    def waiting_fd(self) -> int | None:
+        """stdin, when it is what the next word comes from."""
+        return None if self._owned or self._ended else self.fd
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left and nothing will come."""
+        return self._ended and not self._words
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self.fd, 65_536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise LocalError(f"read {self.name}: {reason(error)}") from None
+        *lines, self._held = (self._held + data).split(b"\n")
+        if not data:
+            lines, self._held = [self._held], b""
+            self.close()
+        elif len(self._held) > MAX_LINE:
+            raise UsageError(f"{self.name}: a line of more than {MAX_LINE} bytes is no list of targets")
+        for line in lines:
+            text = line.decode("utf-8", "backslashreplace").partition("#")[0]
+            self._words.extend(pair_words(text.split()))
+
+    def close(self) -> None:
+        """Give the descriptor back; stdin is borrowed. Idempotent."""
+        if self._owned and not self._ended:
+            os.close(self.fd)
+        self._ended = True
+
+
+def _readable(fd: int) -> bool:
+    import select
+
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
