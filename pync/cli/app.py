@@ -17,6 +17,7 @@ from pync.cli.flags import ConnectFlags, ListenFlags
 from pync.cli.flags_scan import ScanFlags
 from pync.cli.flags_transfer import RecvFlags, SendFlags
 from pync.cli.help import Command, Group
+from pync.cli.stdout import write
 from pync.commands.options import Shared
 
 ONE_LINE = "connect, listen, send, receive and scan; its exit status never lies"
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"pync {__version__}")
+        write(f"pync {__version__}\n")
         raise typer.Exit
 
 

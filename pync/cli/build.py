@@ -65,6 +65,10 @@ def _endpoint(command: str, words: list[str], values: dict[str, Any]) -> list[st
         "send": bool(values.get("listen")),
         "recv": not values.get("connect"),
     }[command]
+    if command == "send" and listening and words[0].isdigit():
+        # `send --listen 9000 a.txt`: a port alone, and not the host 9000 with the port a.txt.
+        values["endpoint"], rest = take(words[:1], listen=True, default=_scheme(values))
+        return words[1:]
     values["endpoint"], rest = take(words, listen=listening, default=_scheme(values))
     return rest
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from pync.cli.stdout import write
 from pync.errors import UsageError
 
 _NARROW = 76  # columns below which the text of an option goes on the line after its name
@@ -34,8 +35,8 @@ class Command(TyperCommand):
             # `listen -q 1 9000` would parse, as host 1; nobody means that.
             hint = f"-q is --quiet; to end {seconds} s after our input ended: --quit-after {seconds}"
             raise UsageError(f"{self.name}: -q takes no value", hint=hint)
-        if program is not None:
-            ctx.params["command"] = tuple(program)
+        if self.name == "scan":
+            ctx.params["command"] = tuple(program or ())
         return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -95,8 +96,7 @@ def write_help(command: Any, ctx: Any) -> None:
     """The help of `command` on stdout, coloured only there where a terminal shows it."""
     width = min(_columns(), _WIDEST)
     colour = _colour()
-    for line in _help_lines(command, ctx, width, colour):
-        sys.stdout.write(line.rstrip() + "\n")
+    write("".join(f"{line.rstrip()}\n" for line in _help_lines(command, ctx, width, colour)))
 
 
 def _columns() -> int:

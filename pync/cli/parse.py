@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import sys
 from typing import Any
 
@@ -27,7 +28,7 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
 
     Raises UsageError.
     """
-    program = typer.main.get_command(app)
+    program = _program()
     if not arguments:
         with contextlib.redirect_stdout(sys.stderr):
             program.main(["--help"], prog_name="pync", standalone_mode=False)
@@ -45,6 +46,11 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
         hint = habits.after(command, arguments[1:]) if command else None
         raise UsageError(error.message, hint=hint or error.hint) from None
     return answer or 0
+
+
+@functools.cache
+def _program() -> Any:
+    return typer.main.get_command(app)
 
 
 def _reject_foreign_program(arguments: list[str]) -> None:

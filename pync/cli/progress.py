@@ -99,7 +99,7 @@ def _bytes(facts: dict[str, Any]) -> list[tuple[int, str]]:
     amount = f"{say_size(sent)} out, {say_size(received)} in" if both else say_size(moved)
     pieces = []
     if facts.get("name"):
-        from pync.cli.escape import printable
+        from pync.proto.escape import printable
 
         pieces.append((5, printable(str(facts["name"]))[:30]))
     if total:

@@ -35,7 +35,7 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | None:
     try:
         reading = _Reading(arguments[0], arguments[1:])
         reading.read()
-        return arguments[0], build(arguments[0], reading.words, reading.values)
+        return arguments[0], build(arguments[0], reading.words, reading.converted())
     except (_Unsure, UsageError):
         return None
 
@@ -49,6 +49,7 @@ class _Reading:
         self.queue = arguments[::-1]
         self.words: list[str] = []
         self.values: dict[str, Any] = {}
+        self.unread: list[tuple[Row, str]] = []
 
     def read(self) -> None:
         number_after_q = False
@@ -110,9 +111,17 @@ class _Reading:
         self.values[name] = self.values.get(name, 0) + 1 if action == "count" else action == "on"
 
     def _set(self, row: Row, word: str) -> None:
-        name, action, _, kind, args = row
-        try:
-            value = getattr(kinds, kind)(word, *args)
-        except ValueError:
-            raise _Unsure from None
-        self.values[name] = (*self.values.get(name, ()), value) if action == "append" else value
+        # Of an option given twice only the last value is looked at, as Typer does.
+        if row[1] != "append":
+            self.unread = [(other, value) for other, value in self.unread if other[0] != row[0]]
+        self.unread.append((row, word))
+
+    def converted(self) -> dict[str, Any]:
+        """The values; raises _Unsure for one that is not valid."""
+        for (name, action, _, kind, args), word in self.unread:
+            try:
+                value = getattr(kinds, kind)(word, *args)
+            except ValueError:
+                raise _Unsure from None
+            self.values[name] = (*self.values.get(name, ()), value) if action == "append" else value
+        return self.values

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pync.cli.escape import printable
-from pync.errors import Interrupted, LocalError, reason
+from pync.cli.stdout import write
+from pync.proto.escape import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,20 +45,6 @@ class ScanView:
         rows, self._rows = self._rows, []
         if rows:
             write(_table(rows, detailed=self._detailed))
-
-
-def write(text: str) -> None:
-    """All of `text` to stdout; raises LocalError, or Interrupted when its reader went away."""
-    data = memoryview(text.encode("utf-8", "surrogateescape"))
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except BrokenPipeError:
-        import signal
-
-        raise Interrupted(signal.SIGPIPE) from None
-    except OSError as error:
-        raise LocalError(f"standard output: {reason(error)}") from None
 
 
 def address(facts: Facts) -> str:

@@ -32,7 +32,7 @@ class View:
         self._verbosity = -1 if options.quiet else options.verbose
         self._json = options.json
         self._stderr = Stderr()
-        self._next_tick = 0.0
+        self._next_tick = time.monotonic() + _JSON_TICK
         self._scan = _scan_view(command, options)
         # Asked for, or on a terminal that the data does not go to as well.
         wanted = options.progress
@@ -96,10 +96,10 @@ class View:
             needed = 0 if self._stderr.terminal else needed
         if self._verbosity < needed:
             return
-        self._lines(words.say(kind, facts))
+        self._lines(words.say(self.command, kind, facts))
 
     def _say_error(self, message: str, hint: object) -> None:
-        from pync.cli.escape import printable
+        from pync.proto.escape import printable
 
         self._lines([f"pync: {printable(message)}", *([f"hint: {printable(str(hint))}"] if hint else [])])
 
@@ -117,7 +117,7 @@ class View:
             self._next_tick = now + _JSON_TICK
         line = json_line(kind, facts)
         if self.command == "scan" and kind != "error":
-            from pync.cli.scan_view import write
+            from pync.cli.stdout import write
 
             write(line + "\n")
         else:

@@ -1,0 +1,24 @@
+"""The way to stdout for text of our own: help and scan results. Every byte arrives, or the user is told."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pync.errors import Interrupted, LocalError, reason
+
+
+def write(text: str) -> None:
+    """All of `text`; raises LocalError, or Interrupted when the reader went away."""
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    # sys.stdout and not 1: the help of `pync` alone is redirected to stderr.
+    fd = sys.stdout.fileno()
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except BrokenPipeError:
+        import signal
+
+        raise Interrupted(signal.SIGPIPE) from None
+    except OSError as error:
+        raise LocalError(f"standard output: {reason(error)}") from None
