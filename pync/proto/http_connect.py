@@ -121,6 +121,8 @@ def connect(host: str, port: int, login: Login) -> Handshake[Again | None]:
             raise
         if 200 <= answer.status < 300:
             return None
+        if answer.status == 401:  # what tinyproxy says to a wrong password
+            raise IntegrityError(_REFUSED.replace("407", "401"))
         if answer.status != 407:
             words = f" {answer.words}" if answer.words else ""
             raise Refused(f"the proxy answered {answer.status}{words}")

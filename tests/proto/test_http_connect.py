@@ -150,6 +150,11 @@ def test_refused_credentials(field: bytes) -> None:
     assert "secret" not in caught.value.message
 
 
+def test_a_401_is_a_refusal_of_the_credential() -> None:
+    with pytest.raises(IntegrityError, match="401"):
+        ask(challenge(BASIC), b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+
+
 def test_wanted_and_unknown_authentication() -> None:
     with pytest.raises(IntegrityError, match="wants") as caught:
         ask(challenge(BASIC), with_login=login(None))
