@@ -227,7 +227,7 @@ class Process:
         """Poll for something no event tells of (a socket bound by another program), while it lives."""
         deadline = time.monotonic() + within
         while not (value := condition()):
-            if self.ends(0.005):
+            if self.ends(0.001):
                 value = condition()
                 assert value, f"ended before {what}: {self.describe()}"
                 return value

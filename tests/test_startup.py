@@ -101,8 +101,11 @@ def test_unix_imports_nothing_heavy(processes, tmp_path):
     path = tmp_path / "socket"
     listener = spawn(processes, "listen", f"unix:{path}")
     listener.bound_path(path)
-    check(spawn(processes, "connect", f"unix:{path}"), data=b"hello")
+    client = spawn(processes, "connect", f"unix:{path}")
+    client.write(b"hello")
+    client.close_stdin()
     assert check(listener).out == b"hello"
+    check(client)
 
 
 def test_scan_imports_nothing_heavy(processes):
