@@ -20,6 +20,8 @@ from pync.errors import Interrupted
 READ = 1
 WRITE = 2
 
+_BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
 Callback = Callable[[], None]
 
 
@@ -177,15 +179,22 @@ class Flag:
 
 
 class _Watch:
-    """The two callbacks of one descriptor, and what the poller currently knows of it."""
+    """The callbacks of one descriptor, and what the poller currently knows of it (-1: nothing)."""
 
-    __slots__ = ("polled", "read", "registered", "write")
+    __slots__ = ("error", "polled", "read", "registered", "write")
 
     def __init__(self) -> None:
         self.read: Callback | None = None
         self.write: Callback | None = None
-        self.registered = 0
+        self.error: Callback | None = None
+        self.registered = -1
         self.polled = True  # False: the poller refuses this descriptor, it is always ready
+
+    @property
+    def wanted(self) -> int:
+        """The mask that serves the callbacks; 0 still reports errors and hang-ups, -1 is no interest."""
+        mask = (select.POLLIN if self.read else 0) | (select.POLLOUT if self.write else 0)
+        return mask if mask or self.error else -1
 
 
 class Loop:
@@ -213,63 +222,70 @@ class Loop:
 
     def watch_read(self, fd: int, callback: Callback | None) -> None:
         """Call `callback` whenever `fd` is readable, at its end, or broken; None stops that."""
-        watch = self._watches.get(fd)
-        if watch is None:
-            if callback is None:
-                return
-            watch = self._watches[fd] = _Watch()
-        watch.read = callback
-        self._update(fd, watch, bool(callback))
+        watch = self._watch(fd, callback)
+        if watch is not None:
+            watch.read = callback
+            self._update(fd, watch)
 
     def watch_write(self, fd: int, callback: Callback | None) -> None:
         """Call `callback` whenever `fd` takes bytes, or is broken; None stops that."""
-        watch = self._watches.get(fd)
-        if watch is None:
-            if callback is None:
-                return
-            watch = self._watches[fd] = _Watch()
-        watch.write = callback
-        self._update(fd, watch, bool(callback))
+        watch = self._watch(fd, callback)
+        if watch is not None:
+            watch.write = callback
+            self._update(fd, watch)
+
+    def watch_error(self, fd: int, callback: Callback | None) -> None:
+        """Call `callback` when `fd` is broken or hung up, whatever else is wanted of it; None stops that."""
+        watch = self._watch(fd, callback)
+        if watch is not None:
+            watch.error = callback
+            self._update(fd, watch)
 
     def forget(self, fd: int) -> None:
         """Stop watching `fd` altogether. Must come before it is closed."""
         watch = self._watches.pop(fd, None)
         self._always.pop(fd, None)
-        if watch is not None and watch.polled and watch.registered:
+        if watch is not None and watch.registered >= 0:
             try:
                 self._poller.unregister(fd)
             except (OSError, KeyError, ValueError):
                 pass
 
-    def _update(self, fd: int, watch: _Watch, more: bool) -> None:
+    def _watch(self, fd: int, callback: Callback | None) -> _Watch | None:
+        watch = self._watches.get(fd)
+        if watch is None and callback is not None:
+            watch = self._watches[fd] = _Watch()
+        return watch
+
+    def _update(self, fd: int, watch: _Watch) -> None:
         """Tell the poller. Interest that ended is dropped lazily, when an unwanted event arrives: a relay
         that alternates between its two sides would otherwise pay two system calls a block."""
+        wanted = watch.wanted
         if not watch.polled:
-            if watch.read or watch.write:
+            if wanted > 0:
                 self._always[fd] = watch
             else:
                 self._always.pop(fd, None)
-            return
-        wanted = (select.POLLIN if watch.read else 0) | (select.POLLOUT if watch.write else 0)
-        if more:
-            if wanted & ~watch.registered:
-                self._register(fd, watch, wanted | watch.registered)
-        elif wanted == 0:
-            self._register(fd, watch, 0)
+        elif wanted < 0:
+            self._register(fd, watch, -1)
+        elif watch.registered < 0:
+            self._register(fd, watch, wanted)
+        elif wanted & ~watch.registered:
+            self._register(fd, watch, wanted | watch.registered)
 
     def _register(self, fd: int, watch: _Watch, mask: int) -> None:
         if mask == watch.registered:
             return
         try:
-            if mask == 0:
+            if mask < 0:
                 self._poller.unregister(fd)
-            elif watch.registered:
+            elif watch.registered >= 0:
                 self._poller.modify(fd, mask)
             else:
                 self._poller.register(fd, mask)
         except PermissionError:  # epoll refuses regular files and the like: they never block
             watch.polled = False
-            self._update(fd, watch, True)
+            self._update(fd, watch)
             return
         watch.registered = mask
 
@@ -477,23 +493,24 @@ class Loop:
         watch = self._watches.get(fd)
         if watch is None:
             return
-        handled = 0
-        if event & ~select.POLLOUT and watch.read is not None:
-            handled |= select.POLLIN
+        unwanted = event & watch.registered
+        if watch.read is not None and event & ~select.POLLOUT:
+            unwanted &= ~select.POLLIN
             watch.read()
             if self._watches.get(fd) is not watch:
                 return
-        if event & ~(select.POLLIN | select.POLLPRI) and watch.write is not None:
-            handled |= select.POLLOUT
+        if watch.write is not None and event & ~(select.POLLIN | select.POLLPRI):
+            unwanted &= ~select.POLLOUT
             watch.write()
             if self._watches.get(fd) is not watch:
                 return
-        unwanted = event & watch.registered & ~handled
-        if unwanted:
-            wanted = (select.POLLIN if watch.read else 0) | (select.POLLOUT if watch.write else 0)
-            self._register(fd, watch, wanted)
-        elif not handled and not (watch.read or watch.write):
-            self._register(fd, watch, 0)
+        if event & _BROKEN:
+            if watch.error is not None:
+                watch.error()
+            elif watch.read is None and watch.write is None:
+                self._register(fd, watch, -1)
+        elif unwanted:
+            self._register(fd, watch, watch.wanted)
 
     def _fire_timers(self) -> None:
         now = monotonic()

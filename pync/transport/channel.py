@@ -12,6 +12,7 @@ Laws, held by tests/contract for every kind:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from pync.loop import Loop
 
@@ -30,6 +31,7 @@ class Channel:
     boundaries = False  # datagrams
     half_close = True  # send_eof ends only our direction
     plain = False  # what is on the descriptors is what the channel carries: movers may go straight there
+    may_stop_reading = False  # a sink that takes no more is not an error (a child that closed its stdin)
     read_fd = -1
     write_fd = -1
     peer = ""  # printable address of the other side
@@ -59,6 +61,29 @@ class Channel:
     def watch_write(self, loop: Loop, callback: Callable[[], None] | None) -> None:
         """Call `callback` whenever the channel takes bytes; None stops that."""
         loop.watch_write(self.write_fd, callback)
+
+    def detach(self, loop: Loop) -> None:
+        """Stop all watching; must come before `close`."""
+        for fd in {self.read_fd, self.write_fd}:
+            loop.forget(fd)
+
+    def facts(self) -> dict[str, Any]:
+        """What the `connected` event says of the two ends."""
+        return {}
+
+    def guard(self, on: bool) -> None:
+        """While on, our sudden death must not look like a whole stream, where the transport can do that."""
+
+    def probe(self) -> None:
+        """From now on notice a peer that vanished while nothing is sent."""
+
+    def unacknowledged(self) -> int:
+        """Bytes the peer's system has not confirmed, 0 where nobody can tell; raises OSError when broken."""
+        return 0
+
+    def confirmed(self, count: int) -> bool:
+        """Whether the peer's system confirmed `count` bytes of ours, asked after the connection broke."""
+        return False
 
     def close(self) -> None:
         """Give the descriptors back."""

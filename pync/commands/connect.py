@@ -1,0 +1,147 @@
+"""connect: open a connection and pipe it."""
+
+import os
+
+from pync.commands.options import ConnectOptions
+from pync.commands.wiring import (
+    Copies,
+    Progress,
+    TelnetFilter,
+    Totals,
+    child_failure,
+    closed_event,
+    code_of,
+    dial_settings,
+    filters_of,
+    policy_of,
+    program_of,
+    run_direct,
+    run_relay,
+    wants_relay,
+)
+from pync.errors import ExitCode, NetworkError, TimedOut, reason
+from pync.loop import READ, Loop
+from pync.relay.relay import Outcome, Relay
+from pync.report import Event, Report
+from pync.transport.channel import WANT_READ, Channel
+from pync.transport.dial import DialSettings, dial
+from pync.transport.stdio import Stdio
+
+_RETRY_DELAY, _RETRY_DELAY_MAX = 0.1, 2.0
+_CHILD_GRACE = 2.0
+_PROBE_SECONDS = 1.0  # how long a UDP probe waits for somebody to say that nobody is there
+
+
+async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
+    """Connect, relay, end by the EOF law; raises what went wrong."""
+    words = program_of(options)
+    copies = Copies(options)
+    try:
+        # Opened first: a directory as stdin must fail before anybody was called.
+        local = Stdio(-1 if options.recv_only else 0, -1 if options.send_only else 1)
+        channel = await _dial_retrying(loop, options, report)
+        facts = channel.facts()
+        report(Event("connected", facts))
+        if options.zero:
+            return await _probe(loop, options, channel)
+        if words is not None:
+            outcome = await _run_program(loop, options, channel, copies, words)
+        else:
+            outcome = await _run_stdio(loop, options, channel, copies, local, report)
+        report(closed_event(facts, outcome))
+        return code_of(outcome)
+    finally:
+        copies.close()
+
+
+async def _dial_retrying(loop: Loop, options: ConnectOptions, report: Report) -> Channel:
+    """Dial; with --retry or --retry-for again, while the network says no, at growing intervals."""
+    settings = dial_settings(options, options.endpoint)
+    started = loop.now()
+    give_up = started + options.retry_for if options.retry_for is not None else None
+    tries_left = options.retry if options.retry is not None else (1 << 62 if give_up is not None else 0)
+    pause = options.retry_delay if options.retry_delay is not None else _RETRY_DELAY
+    while True:
+        try:
+            return await _dial_once(loop, options, settings, report, give_up)
+        except (NetworkError, TimedOut) as error:
+            if tries_left <= 0:
+                raise
+            if give_up is not None and loop.now() + pause >= give_up:
+                raise NetworkError(f"{error.message} (tried for {options.retry_for:g} s)") from None
+            report(Event("waiting", {"reason": error.message, "seconds": loop.now() - started}))
+        tries_left -= 1
+        await loop.sleep_until(loop.now() + pause)
+        pause = min(pause * 2, max(_RETRY_DELAY_MAX, options.retry_delay or 0))
+
+
+async def _dial_once(
+    loop: Loop, options: ConnectOptions, settings: DialSettings, report: Report, give_up: float | None
+) -> Channel:
+    deadline = loop.now() + options.timeout if options.timeout is not None else None
+    if give_up is not None:
+        deadline = give_up if deadline is None else min(deadline, give_up)
+    return await dial(loop, options.endpoint, settings, report, deadline)
+
+
+async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> ExitCode:
+    """--zero: being connected is all; UDP needs a datagram to learn that nobody is there."""
+    try:
+        if channel.boundaries:
+            seconds = options.timeout if options.timeout is not None else _PROBE_SECONDS
+            view = memoryview(bytearray(65_536))
+            channel.write(memoryview(b"\0"))
+            if await loop.wait(channel.read_fd, READ, loop.now() + seconds) and channel.read_into(view) == WANT_READ:
+                raise NetworkError(f"{channel.peer}: no answer")
+    except OSError as error:
+        raise NetworkError(f"connect {channel.peer}: {reason(error)}") from None
+    finally:
+        channel.detach(loop)
+        channel.close()
+    return ExitCode.OK
+
+
+async def _run_stdio(
+    loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, local: Stdio, report: Report
+) -> Outcome:
+    ended = loop.flag()
+    policy = policy_of(options, interactive=local.interactive)
+    filters = filters_of(options, copies)
+    relay = Relay(loop, channel, local, policy, filters, done=lambda _relay: ended.set())
+    for transform in filters.received:
+        if isinstance(transform, TelnetFilter):
+            transform.answer = relay.inject
+    progress = None
+    if options.progress:
+        progress = Progress(loop, report, lambda: Totals(relay.sent, relay.received), local.size)
+    try:
+        if options.raw_tty and local.interactive:
+            from pync.transport.terminal import RawTerminal
+
+            with RawTerminal(loop, local.read_fd):
+                return await run_relay(relay, ended)
+        return await run_relay(relay, ended)
+    finally:
+        if progress is not None:
+            progress.stop()
+
+
+async def _run_program(
+    loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, words: list[str]
+) -> Outcome:
+    if not wants_relay(options, channel, copies):
+        return await run_direct(loop, channel, words, _CHILD_GRACE)
+    from pync.transport.child import Child, environment_for
+
+    child = Child(loop, words, environment_for(channel.facts(), dict(os.environ)))
+    ended = loop.flag()
+    policy = policy_of(options, interactive=False, end_when_sent=True)
+    relay = Relay(loop, channel, child, policy, filters_of(options, copies), done=lambda _relay: ended.set())
+    try:
+        outcome = await run_relay(relay, ended)
+        await child.process.ended.wait(loop.now() + _CHILD_GRACE)
+    finally:
+        await child.process.stop(_CHILD_GRACE)
+    failure = outcome.error or child_failure(words, child.process.status)
+    return outcome._replace(error=failure)
+

@@ -1,0 +1,249 @@
+"""listen: accept connections and pipe, serve, relay or broker them."""
+
+import os
+from typing import Any
+
+from pync.commands.access import AccessRules
+from pync.commands.options import ListenOptions
+from pync.commands.service import Service
+from pync.commands.session import output_closed
+from pync.commands.wiring import Progress, Totals, code_of
+from pync.endpoint import host_of
+from pync.errors import ExitCode, Interrupted, LocalError, PyncError, TimedOut, reason
+from pync.loop import Loop, Task
+from pync.relay.relay import Outcome
+from pync.report import Event, Report
+from pync.transport.channel import Channel
+from pync.transport.datagram import DatagramListener, DatagramPeer
+from pync.transport.listen import Acceptor, Bound, bind
+from pync.transport.stream import StreamSocket, address_facts
+
+
+async def run(loop: Loop, options: ListenOptions, report: Report) -> ExitCode:
+    """Listen until everything asked for was served; raises what went wrong."""
+    server = Server(loop, options, report)
+    try:
+        return await server.run()
+    finally:
+        server.close()
+
+
+class Server:
+    """The clients of one listener: who may come, how many, and when it is over."""
+
+    def __init__(self, loop: Loop, options: ListenOptions, report: Report) -> None:
+        self.loop, self.options, self.report = loop, options, report
+        # A count says that more than one client is expected; so do a room and a broker.
+        self.keep_open = bool(options.keep_open or options.broker or options.chat or (options.count or 1) > 1)
+        self.service = Service(loop, options, report, keep_open=self.keep_open, stop=self._stop)
+        self.rules = AccessRules(options)
+        self._bound: Bound | None = None
+        self._acceptor: Acceptor | None = None
+        self._datagrams: list[DatagramListener] = []
+        self._clients: dict[Task, None] = {}
+        self._accepted = 0
+        self._served = 0
+        self._first = loop.flag()
+        self._over = loop.flag()
+        self._failure: BaseException | None = None
+        self._last: Outcome | None = None
+
+    async def run(self) -> ExitCode:
+        """Bind, say so, serve, end."""
+        if self.keep_open:
+            raise_descriptor_limit()
+        self.rules.load()
+        self._open()
+        self.service.start()
+        progress = None
+        if self.options.progress:
+            progress = Progress(self.loop, self.report, self._totals)
+        try:
+            await self._wait_for_end()
+            return await self._end()
+        except Interrupted as stop:
+            await self._wind_down(stop)
+            raise
+        finally:
+            if progress is not None:
+                progress.stop()
+
+    def _totals(self) -> Totals:
+        return self.service.totals()
+
+    def _open(self) -> None:
+        options = self.options
+        endpoint = options.endpoint
+        if options.udp and endpoint.scheme == "tcp":
+            endpoint = endpoint._replace(scheme="udp")
+        self._bound = bound = bind(endpoint, self.service.socket_settings)
+        self.service.listening(bound.facts())
+        if options.port_file is not None:
+            write_port_file(options.port_file, bound)
+        if options.ready_fd is not None:
+            tell_ready(options.ready_fd)
+        self.rules.watch(self.loop, self.report)
+        if bound.datagram:
+            for sock in bound.sockets:
+                listener = DatagramListener(self.loop, sock, self._on_peer, exclusive=not self.keep_open)
+                self._datagrams.append(listener)
+        else:
+            self._acceptor = Acceptor(self.loop, bound, self._on_stream, self._on_full)
+
+    async def _wait_for_end(self) -> None:
+        if self.options.timeout is not None:
+            by = self.loop.now() + self.options.timeout
+            if not await self._first.wait(by) and not self._over.is_set:
+                raise TimedOut(f"listen {self.options.endpoint.address}: no client within {self.options.timeout:g} s")
+        await self._over.wait()
+
+    async def _end(self) -> ExitCode:
+        await self.service.finish()
+        if self._failure is not None:
+            raise self._failure
+        if not self.keep_open and self._last is not None:
+            return code_of(self._last)
+        return ExitCode.OK
+
+    async def _wind_down(self, stop: Interrupted) -> None:
+        """Accept no more; on SIGTERM clients have the grace to finish, on anything else they are cut at once."""
+        import signal
+
+        self._stop_accepting()
+        if self.keep_open and stop.signum == signal.SIGTERM:
+            self.service.wind_down()
+            by = self.loop.now() + self.options.grace
+            while self._clients:
+                task = next(iter(self._clients))
+                ended = self.loop.flag()
+                task.on_done(lambda _task, ended=ended: ended.set())  # type: ignore[misc]
+                if not await ended.wait(by):
+                    break
+        self._cut(stop)
+        by = self.loop.now() + self.options.grace + 5
+        while self._clients and self.loop.now() < by:  # children are being ended
+            await self.loop.sleep_until(self.loop.now() + 0.01)
+        await self.service.finish()
+
+    def _cut(self, stop: BaseException) -> None:
+        for task in list(self._clients):
+            task.cancel(stop)
+
+    # --- clients -------------------------------------------------------------------------------------
+
+    def _on_full(self, why: str) -> None:
+        self.report(Event("waiting", {"reason": f"{why}: new clients wait until others end"}))
+
+    def _on_stream(self, sock: Any, address: Any) -> None:
+        if self._turn_away(address, sock.family, lambda: address_facts(sock, address, "")):
+            sock.close()
+            return
+        self._admit(StreamSocket(sock))
+
+    def _on_peer(self, peer: DatagramPeer) -> bool:
+        if self._over.is_set or (not self.keep_open and self._accepted):
+            return False
+        if self._turn_away(peer.address, self._datagrams[0].sock.family, peer.facts):
+            return False
+        self._admit(peer)
+        return True
+
+    def _turn_away(self, address: Any, family: int, facts: Any) -> bool:
+        """Whether a client may not come in; says why."""
+        why = None
+        if not self.rules.admits(host_of(address) if isinstance(address, tuple) else ""):
+            why = "denied"
+        elif self.options.max_conns is not None and len(self._clients) >= self.options.max_conns:
+            why = "too many clients"
+        if why is None:
+            return False
+        self.report(Event("closed", {**facts(), "sent": 0, "received": 0, "seconds": 0.0, "reason": why}))
+        return True
+
+    def _admit(self, channel: Channel) -> None:
+        self._accepted += 1
+        self._first.set()
+        if not self.keep_open or self._accepted == self.options.count:
+            self._stop_accepting()
+        task = self.loop.spawn(self.service.serve(channel))
+        if task.done:
+            self._on_done(task)
+        else:
+            self._clients[task] = None
+            task.on_done(self._on_done)
+
+    def _stop_accepting(self) -> None:
+        # Datagram sockets stay: they carry the clients that are there.
+        if self._acceptor is not None:
+            self._acceptor.stop()
+
+    def _on_done(self, task: Task) -> None:
+        self._clients.pop(task, None)
+        self._served += 1
+        try:
+            self._last = task.result()
+        except Interrupted:
+            return
+        except PyncError as error:
+            if not self.keep_open:
+                self._failure = error
+        except BaseException as error:
+            self._failure = error
+            self._over.set()
+        if self._last is not None and self._last.output_closed:
+            self._failure = output_closed()
+        count = self.options.count if self.keep_open else 1
+        if count is not None and self._accepted >= count and not self._clients:
+            self._over.set()
+
+    def _stop(self, failure: BaseException | None) -> None:
+        """The service cannot go on: our stdout is closed, or full."""
+        self._failure = failure
+        self._stop_accepting()
+        self._cut(failure or Interrupted(13))
+        self._over.set()
+
+    def close(self) -> None:
+        """Give back what is still open."""
+        self._stop_accepting()
+        for listener in self._datagrams:
+            listener.close()
+        if self._bound is not None:
+            self._bound.close()
+        self.service.close()
+
+
+def raise_descriptor_limit() -> None:
+    """As many clients as the hard limit allows."""
+    try:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ImportError, OSError, ValueError):
+        pass
+
+
+def write_port_file(path: str, bound: Bound) -> None:
+    """The port alone on a line (a Unix listener: its path), whole at once, by rename; raises LocalError."""
+    text = str(bound.port or bound.facts()[0].get("path", 0))
+    draft = f"{path}.{os.getpid()}"
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.replace(draft, path)
+    except OSError as error:
+        raise LocalError(f"--port-file {path}: {reason(error)}") from None
+
+
+def tell_ready(fd: int) -> None:
+    """One newline on `fd`, then close it; raises LocalError."""
+    try:
+        os.write(fd, b"\n")
+        if fd > 2:
+            os.close(fd)
+    except OSError as error:
+        raise LocalError(f"--ready-fd {fd}: {reason(error)}") from None
+
+

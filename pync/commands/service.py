@@ -1,0 +1,312 @@
+"""What a listener does with each client: pipe it, run a program for it, echo, forward, broker."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from pync.commands.options import ListenOptions
+from pync.commands.session import output_closed
+from pync.commands.wiring import (
+    Copies,
+    Totals,
+    child_failure,
+    closed_event,
+    dial_settings,
+    filters_of,
+    policy_of,
+    program_of,
+    run_direct,
+    run_relay,
+    socket_settings,
+    tls_settings,
+    wants_relay,
+)
+from pync.errors import Interrupted, LocalError, NetworkError, PyncError, reason
+from pync.loop import Loop
+from pync.relay.relay import Outcome, Policy, Relay
+from pync.report import Event, Report
+from pync.transport.channel import Channel
+from pync.transport.stdio import Stdio
+
+# A client that does not finish its TLS handshake, when the user set no time-out.
+_HANDSHAKE_SECONDS = 10.0
+
+
+class Service:
+    """Serves clients as the options ask. `stop(failure)` is called when it cannot go on."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        options: ListenOptions,
+        report: Report,
+        *,
+        keep_open: bool,
+        stop: Callable[[BaseException | None], None],
+    ) -> None:
+        self.loop, self.options, self.report, self.keep_open = loop, options, report, keep_open
+        self.socket_settings = socket_settings(options)
+        self._stop = stop
+        self._words = program_of(options)
+        self._copies = Copies(options)
+        self._tls = tls_settings(options, options.endpoint)
+        self._forward = self._forward_settings()
+        self._hub: Any = None
+        self._stdio: Stdio | None = None
+        self._stdio_relay: Relay | None = None
+        self._stdio_ended = loop.flag()
+        self._relays: dict[Relay, None] = {}
+        self._done = Totals(0, 0)
+        self._number = 0
+        if not (self._words or options.echo or options.discard or options.forward):
+            self._open_stdio()
+
+    def _forward_settings(self) -> Any:
+        target = self.options.forward
+        if target is None:
+            return None
+        settings = dial_settings(self.options, target)
+        if target.scheme != "tls":
+            settings = settings._replace(tls=None)  # --tls is about our clients
+        return settings
+
+    def _open_stdio(self) -> None:
+        options = self.options
+        quiet = options.send_only or (options.output_dir is not None and not (options.broker or options.chat))
+        hears = options.recv_only or (self.keep_open and options.stdin == "none")
+        self._stdio = Stdio(-1 if hears else 0, -1 if quiet else 1)
+        if self.keep_open:
+            from pync.relay.hub import Hub
+
+            route = "chat" if options.chat else "others" if options.broker else "local"
+            if options.recv_only:
+                route = "local"
+            to_clients = "none" if options.recv_only else options.stdin
+            self._hub = Hub(self.loop, route, to_clients=to_clients, buffer=options.client_buffer)
+
+    def start(self) -> None:
+        """Join our stdio to the hub; from now on clients may come."""
+        if self._hub is None or self._stdio is None:
+            return
+        policy = Policy(quit_on_peer_eof=True, receive_only=self._stdio.read_fd < 0)
+        self._stdio_relay = Relay(
+            self.loop, self._hub.join_local(), self._stdio, policy, done=self._on_stdio_over
+        )
+        self._stdio_relay.start()
+
+    def _on_stdio_over(self, relay: Relay) -> None:
+        self._stdio_ended.set()
+        outcome = relay.outcome
+        assert outcome is not None
+        if outcome.output_closed:
+            self._stop(output_closed())
+        elif outcome.error is not None:
+            self._stop(outcome.error)
+
+    def listening(self, facts: list[dict[str, Any]]) -> None:
+        """Say where; with TLS also what a client needs to trust us."""
+        for fact in facts:
+            self.report(Event("listening", fact))
+        if self._tls is not None:
+            said = self._tls.listener_facts(facts)
+            if said:
+                self.report(Event("secured", said))
+
+    def totals(self) -> Totals:
+        """Bytes to and from all clients so far."""
+        sent = self._done.sent + sum(relay.sent for relay in self._relays)
+        received = self._done.received + sum(relay.received for relay in self._relays)
+        return Totals(sent, received)
+
+    # --- one client ----------------------------------------------------------------------------------
+
+    async def serve(self, channel: Channel) -> Outcome:
+        """Everything for one client; raises PyncError only for what never became a session."""
+        self._number += 1
+        number = self._number
+        facts = channel.facts()
+        try:
+            channel = await self._secure(channel)
+            self.report(Event("connected", channel.facts()))
+            outcome = await self._session(channel, number)
+        except PyncError as error:
+            self.report(closed_event(facts, Outcome("error", 0, 0, 0.0, error)))
+            raise
+        self.report(closed_event(facts, outcome))
+        self._done = Totals(self._done.sent + outcome.sent, self._done.received + outcome.received)
+        if isinstance(outcome.error, LocalError) and self.keep_open and self._is_fatal(outcome):
+            self._stop(outcome.error)
+        return outcome
+
+    def _is_fatal(self, outcome: Outcome) -> bool:
+        """A full disk under our own output ends the listener; a client's child or target does not."""
+        return outcome.error is not None and bool(self._copies.wanted or self.options.output_dir)
+
+    async def _secure(self, channel: Channel) -> Channel:
+        if self._tls is None:
+            return channel
+        from pync.transport.tls import start_tls
+
+        seconds = self.options.timeout if self.options.timeout is not None else _HANDSHAKE_SECONDS
+        deadline = self.loop.now() + seconds
+        secured = await start_tls(self.loop, channel, self._tls, server=True, name=None, deadline=deadline)
+        self.report(Event("secured", secured.secured()))
+        return secured
+
+    async def _session(self, channel: Channel, number: int) -> Outcome:
+        if self._words is not None:
+            return await self._run_program(channel, self._words)
+        if self.options.forward is not None:
+            return await self._relay(channel, await self._dial_target(channel))
+        if self.options.echo:
+            return await self._relay(channel, channel)
+        if self.options.discard:
+            return await self._relay(channel, Channel(), discard_received=True, receive_only=True)
+        if self._hub is not None:
+            return await self._relay_to_hub(channel, number)
+        assert self._stdio is not None
+        if self.options.output_dir is not None:
+            return await self._relay(channel, self._file_for(channel, number, self._stdio))
+        return await self._relay(channel, self._stdio)
+
+    async def _relay(self, channel: Channel, local: Channel, **changes: Any) -> Outcome:
+        ended = self.loop.flag()
+        policy = self._policy(local, **changes)
+        filters = filters_of(self.options, self._copies)
+        relay = Relay(self.loop, channel, local, policy, filters, done=lambda _relay: ended.set())
+        return await self._run(relay, ended)
+
+    async def _run(self, relay: Relay, ended: Any) -> Outcome:
+        self._relays[relay] = None
+        try:
+            return await run_relay(relay, ended)
+        finally:
+            del self._relays[relay]
+
+    def _policy(self, local: Channel, **changes: Any) -> Policy:
+        interactive = isinstance(local, Stdio) and local.interactive
+        keep_open = self.keep_open and self.options.forward is None
+        return policy_of(self.options, interactive=interactive, keep_open=keep_open, **changes)
+
+    async def _relay_to_hub(self, channel: Channel, number: int) -> Outcome:
+        port = self._hub.join(channel.peer, datagrams=channel.boundaries)
+        local: Channel = port
+        if self.options.output_dir is not None:
+            local = _Joined(port, self._file_for(channel, number, None))
+        ended = self.loop.flag()
+        policy = self._policy(local, receive_only=self.options.recv_only or self._hub.to_clients == "none")
+        relay = Relay(
+            self.loop,
+            channel,
+            local,
+            policy,
+            filters_of(self.options, self._copies),
+            done=lambda _relay: ended.set(),
+        )
+        port.direct = relay.up.offer
+        port.cut_off = lambda: relay.abort("too slow", NetworkError(f"{channel.peer}: too slow, cut off"))
+        return await self._run(relay, ended)
+
+    async def _dial_target(self, channel: Channel) -> Channel:
+        from pync.transport.dial import dial
+
+        target = self.options.forward
+        assert target is not None
+        seconds = self.options.timeout if self.options.timeout is not None else _HANDSHAKE_SECONDS
+        try:
+            return await dial(self.loop, target, self._forward, self.report, self.loop.now() + seconds)
+        except BaseException:
+            channel.detach(self.loop)
+            channel.close()
+            raise
+
+    async def _run_program(self, channel: Channel, words: list[str]) -> Outcome:
+        if not wants_relay(self.options, channel, self._copies):
+            return await run_direct(self.loop, channel, words, self.options.grace)
+        from pync.transport.child import Child, environment_for
+
+        try:
+            child = Child(self.loop, words, environment_for(channel.facts(), dict(os.environ)))
+        except PyncError:
+            channel.close()
+            raise
+        try:
+            outcome = await self._relay(channel, child, end_when_sent=True)
+            await child.process.ended.wait(self.loop.now() + self.options.grace)
+        finally:
+            await child.process.stop(self.options.grace)
+        return outcome._replace(error=outcome.error or child_failure(words, child.process.status))
+
+    def _file_for(self, channel: Channel, number: int, stdio: Stdio | None) -> Channel:
+        """A new file of this client's own in --output-dir, never one that is there already."""
+        directory = self.options.output_dir
+        assert directory is not None
+        name = "".join(c if c.isalnum() or c in ".-" else "_" for c in channel.peer)[:200].strip("_.")
+        path = os.path.join(directory, f"{name or 'client'}-{number}")
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            channel.close()
+            raise LocalError(f"{path}: {reason(error)}") from None
+        return _OutputFile(stdio.read_fd if stdio is not None else -1, fd)
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def wind_down(self) -> None:
+        """Clients should end: they hear all that was said to them, then our FIN."""
+        if self._hub is not None:
+            self._hub.end()
+
+    async def finish(self) -> None:
+        """All clients are gone: what they said is written out."""
+        if self._hub is not None and not self._stdio_ended.is_set:
+            self._hub.end()
+            try:
+                await self._stdio_ended.wait(self.loop.now() + 60)
+            except Interrupted:
+                if self._stdio_relay is not None:
+                    self._stdio_relay.abort("interrupted")
+                raise
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._copies.close()
+        if self._stdio is not None:
+            self._stdio.detach(self.loop)
+            self._stdio.close()
+
+
+class _OutputFile(Stdio):
+    """A client's own file as its stdout, with our stdin when there is one client only."""
+
+    def close(self) -> None:
+        super().close()
+        fd, self.write_fd = self.write_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def send_eof(self) -> int:
+        return 0  # closed by `close`; fd 1 is not ours here
+
+
+class _Joined(Channel):
+    """Reads from one channel, writes to another."""
+
+    def __init__(self, reader: Channel, writer: Channel) -> None:
+        self._reader, self._writer = reader, writer
+        self.read_into = reader.read_into  # type: ignore[method-assign]
+        self.write = writer.write  # type: ignore[method-assign]
+        self.watch_read = reader.watch_read  # type: ignore[method-assign]
+        self.watch_write = writer.watch_write  # type: ignore[method-assign]
+
+    @property
+    def buffered(self) -> int:
+        return self._reader.buffered
+
+    def detach(self, loop: Loop) -> None:
+        self._reader.detach(loop)
+        self._writer.detach(loop)
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()

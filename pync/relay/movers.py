@@ -1,0 +1,427 @@
+"""Movers carry bytes from one channel to another: `fill` takes from the source, `drain` gives to the sink.
+
+`choose` is the only place that knows of fast paths. Each mover says "not now" with the readiness that helps:
+FROM_SOURCE + WANT_* or FROM_SINK + WANT_*. One that the kernel refuses at run time raises Refused; `rescue` then
+gives what it holds, and the copying mover takes over without loss.
+"""
+
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+from pync.proto.pacing import LinePacer
+from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel
+from pync.transport.datagram import DatagramChannel
+from pync.transport.stdio import Stdio
+from pync.transport.stream import StreamSocket
+
+# What fill and drain answer besides a count: None is the end of the source.
+SOURCE_READ, SOURCE_WRITE = -1, -2  # wait until the source is readable / writable
+SINK_READ, SINK_WRITE = -3, -4  # wait until the sink is
+LATER = -5  # wait until `ready_at`
+
+_PIPE_SIZE = 1 << 20  # the kernel's cap for everybody; 64 KiB pipes splice no faster than copying
+_BURST = 1 << 20
+_REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
+_F_SETPIPE_SZ = 1031
+
+Tap = Callable[[memoryview], None]
+
+
+class Transform(Protocol):
+    """A filter of proto/: bytes in, bytes out, something may stay inside until `flush`."""
+
+    def feed(self, data: bytes | memoryview) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class Refused(Exception):
+    """The kernel does not do this here; use the copying mover."""
+
+
+class Mover(Protocol):
+    """See the module. `pending`: bytes taken from the source that the sink does not have yet."""
+
+    @property
+    def pending(self) -> bool: ...
+
+    def fill(self, limit: int) -> int | None: ...
+
+    def drain(self) -> int: ...
+
+    def rescue(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class CopyMover:
+    """Through our memory: works for every pair of channels, and the only one that can see or change bytes.
+
+    Sinks with boundaries get one datagram for each read, cut to `datagram_size`. `tap_in` sees what was read,
+    `tap_out` what the sink took.
+    """
+
+    ready_at = 0.0
+
+    def __init__(
+        self,
+        source: Channel,
+        sink: Channel,
+        transforms: Sequence[Transform] = (),
+        *,
+        tap_in: Tap | None = None,
+        tap_out: Tap | None = None,
+        datagram_size: int | None = None,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._transforms = transforms
+        self._tap_in = tap_in
+        self._tap_out = tap_out
+        self._buffer: memoryview | None = None
+        self._out: memoryview | None = None
+        self._injected: list[bytes] = []
+        self._piece = datagram_size if sink.boundaries else None
+        # Datagrams are read and sent whole, whatever may go just now: a limit must not cut one.
+        self._whole = source.boundaries or sink.boundaries
+        self._most = CHUNK
+        if sink.boundaries:
+            self._most = DATAGRAM_MAX - (DATAGRAM_MAX % datagram_size if datagram_size else 0)
+        if source.boundaries:
+            self._most = 1 << 16
+
+    @property
+    def pending(self) -> bool:
+        return self._out is not None or bool(self._injected)
+
+    @property
+    def transparent(self) -> bool:
+        """True when bytes pass as they are, unseen: what came another way may overtake an idle mover."""
+        return not self._transforms and self._tap_in is None and self._tap_out is None
+
+    def inject(self, data: bytes) -> None:
+        """Put `data` into the stream, after what is pending."""
+        if data:
+            self._injected.append(data)
+
+    def fill(self, limit: int) -> int | None:
+        if self._buffer is None:
+            # allocated on first use: thousands of idle clients must not cost a buffer each
+            self._buffer = memoryview(bytearray(self._most))
+        view = self._buffer if limit >= self._most or self._whole else self._buffer[: max(1, limit)]
+        count = self._source.read_into(view)
+        if count is None:
+            return None
+        if count < 0:
+            if self._out is None:
+                self._buffer = None
+            return count
+        data = view[:count]
+        if self._tap_in is not None:
+            self._tap_in(data)
+        if self._transforms:
+            data = self._transformed(data)
+        if data or (self._source.boundaries and self._sink.boundaries):
+            self._out = data
+        return count
+
+    def _transformed(self, data: memoryview) -> memoryview:
+        for transform in self._transforms:
+            data = memoryview(transform.feed(data))
+        return data
+
+    def end(self) -> None:
+        """The source has ended: what the transforms held back becomes pending."""
+        rest = b""
+        for transform in self._transforms:
+            rest = (transform.feed(rest) if rest else b"") + transform.flush()
+        self.inject(rest)
+
+    def drain(self) -> int:
+        if self._out is None:
+            self._out = memoryview(self._injected.pop(0))
+        out = self._out
+        piece = self._piece
+        if piece is not None and len(out) > piece:
+            taken = self._sink.write_batch(out, piece)  # type: ignore[attr-defined]
+        else:
+            taken = self._sink.write(out)
+        if taken < 0:
+            return int(taken) - 2
+        if self._tap_out is not None:
+            self._tap_out(out[:taken])
+        self._out = out[taken:] if taken < len(out) else None
+        return int(taken)
+
+    def rescue(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self._buffer = self._out = None
+
+
+class LineMover(CopyMover):
+    """The copying mover that lets a line go every `delay` seconds."""
+
+    def __init__(self, source: Channel, sink: Channel, transforms: Sequence[Transform], delay: float, **taps: Any):
+        super().__init__(source, sink, transforms, **taps)
+        self._pacer = LinePacer(delay)
+
+    @property
+    def transparent(self) -> bool:
+        return False
+
+    @property
+    def pending(self) -> bool:
+        return super().pending or self._pacer.ready_at() is not None
+
+    def fill(self, limit: int) -> int | None:
+        count = super().fill(limit)
+        if self._out is not None:
+            self._pacer.feed(self._out)
+            self._out = None
+        return count
+
+    def end(self) -> None:
+        super().end()
+        for rest in self._injected:
+            self._pacer.feed(rest)
+        self._injected.clear()
+        self._pacer.flush()
+
+    def drain(self) -> int:
+        if not super().pending:
+            line = self._pacer.next(monotonic())
+            if line is None:
+                self.ready_at = self._pacer.ready_at() or 0.0
+                return LATER
+            self._out = memoryview(line)
+        return super().drain()
+
+
+class SpliceMover:
+    """Descriptor to descriptor through a pipe of ours: no byte enters our memory (splice(2))."""
+
+    def __init__(self, source_fd: int, sink_fd: int) -> None:
+        self._source_fd, self._sink_fd = source_fd, sink_fd
+        self._pipe_out, self._pipe_in = _big_pipe()
+        self._held = 0
+
+    @property
+    def pending(self) -> bool:
+        return self._held > 0
+
+    def fill(self, limit: int) -> int | None:
+        count = _splice(self._source_fd, self._pipe_in, min(limit, _PIPE_SIZE))
+        if count < 0:
+            return SOURCE_READ
+        self._held += count
+        return count or None
+
+    def drain(self) -> int:
+        count = _splice(self._pipe_out, self._sink_fd, self._held)
+        if count < 0:
+            return SINK_WRITE
+        self._held -= count
+        return count
+
+    def rescue(self) -> bytes:
+        parts = []
+        while self._held:
+            part = os.read(self._pipe_out, self._held)
+            self._held -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        for fd in (self._pipe_out, self._pipe_in):
+            if fd >= 0:
+                os.close(fd)
+        self._pipe_out = self._pipe_in = -1
+
+
+class PipeMover:
+    """Straight between two descriptors of which one is a pipe: no pipe of ours, nothing is ever pending."""
+
+    pending = False
+
+    def __init__(self, source_fd: int, sink_fd: int) -> None:
+        self._source_fd, self._sink_fd = source_fd, sink_fd
+        self._poll = select.poll()
+        self._poll.register(source_fd, select.POLLIN)
+
+    def fill(self, limit: int) -> int | None:
+        count = _splice(self._source_fd, self._sink_fd, min(limit, _BURST))
+        if count >= 0:
+            return count or None
+        # Which side is not ready? A source that has something leaves only the sink.
+        return SINK_WRITE if self._poll.poll(0) else SOURCE_READ
+
+    def drain(self) -> int:
+        return 0
+
+    def rescue(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        """Nothing is ours."""
+
+
+class SendfileMover:
+    """A regular file to a socket (sendfile(2)). The file's own position moves, as reading would move it."""
+
+    pending = False
+
+    def __init__(self, source_fd: int, sink_fd: int) -> None:
+        self._source_fd, self._sink_fd = source_fd, sink_fd
+
+    def fill(self, limit: int) -> int | None:
+        try:
+            return os.sendfile(self._sink_fd, self._source_fd, None, min(limit, 4 * _BURST)) or None
+        except BlockingIOError:
+            return SINK_WRITE
+        except OSError as error:
+            if error.errno in _REFUSALS:
+                raise Refused from None
+            raise
+
+    def drain(self) -> int:
+        return 0
+
+    def rescue(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        """Nothing is ours."""
+
+
+class SegmentsMover:
+    """Datagrams in batches of equal segments, cut and joined by the kernel (UDP_SEGMENT, UDP_GRO).
+
+    Between two datagram channels boundaries are kept; to a stream the batch is written as it is.
+    """
+
+    def __init__(self, source: DatagramChannel, sink: Channel, on_datagrams: Callable[[int], None]) -> None:
+        self._source, self._sink = source, sink
+        self._on_datagrams = on_datagrams
+        self._buffer = memoryview(bytearray(1 << 16))
+        self._out: memoryview | None = None
+        self._size = 1
+
+    @property
+    def pending(self) -> bool:
+        return self._out is not None
+
+    def fill(self, limit: int) -> int | None:
+        count, self._size = self._source.read_batch(self._buffer)
+        if count < 0:
+            return count
+        self._on_datagrams(max(1, -(-count // self._size)))
+        if count or self._sink.boundaries:
+            self._out = self._buffer[:count]
+        return count
+
+    def drain(self) -> int:
+        assert self._out is not None
+        if self._sink.boundaries and len(self._out) > self._size:
+            taken = self._sink.write_batch(self._out, self._size)  # type: ignore[attr-defined]
+        else:
+            taken = self._sink.write(self._out)
+        if taken < 0:
+            return int(taken) - 2
+        self._out = self._out[taken:] if taken < len(self._out) else None
+        return int(taken)
+
+    def rescue(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self._out = None
+
+
+def _big_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    enlarge_pipe(writer)
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    return reader, writer
+
+
+def enlarge_pipe(fd: int) -> None:
+    """Ask for a pipe as large as anybody may have; what the kernel gives is good enough."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
+    except (ImportError, OSError):
+        pass
+
+
+def _splice(source_fd: int, sink_fd: int, count: int) -> int:
+    """Bytes moved, 0 at the end, -1 for not now; raises Refused or OSError."""
+    try:
+        return os.splice(source_fd, sink_fd, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+    except BlockingIOError:
+        return -1
+    except OSError as error:
+        if error.errno in _REFUSALS:
+            raise Refused from None
+        raise
+
+
+def choose(
+    source: Channel,
+    sink: Channel,
+    transforms: Sequence[Transform] = (),
+    *,
+    tap_in: Tap | None = None,
+    tap_out: Tap | None = None,
+    datagram_size: int | None = None,
+    line_delay: float | None = None,
+    on_datagrams: Callable[[int], None] | None = None,
+) -> Any:
+    """The fastest mover that keeps every promise for this pair. `PYNC_MOVER=copy` forces the portable one.
+
+    `on_datagrams` is told how many datagrams a batch had; without it they come one by one.
+    """
+
+    def copy() -> CopyMover:
+        return CopyMover(source, sink, transforms, tap_in=tap_in, tap_out=tap_out, datagram_size=datagram_size)
+
+    if line_delay:
+        taps = {"tap_in": tap_in, "tap_out": tap_out, "datagram_size": datagram_size}
+        return LineMover(source, sink, transforms, line_delay, **taps)
+    if transforms or tap_in or tap_out or source is sink or os.environ.get("PYNC_MOVER") == "copy":
+        return copy()
+    if isinstance(source, DatagramChannel) and on_datagrams is not None and not datagram_size:
+        return SegmentsMover(source, sink, on_datagrams)
+    if source.boundaries or sink.boundaries:
+        return copy()
+    came_from, goes_to = _descriptor_kind(source, out=False), _descriptor_kind(sink, out=True)
+    if came_from == "file" and goes_to == "socket" and hasattr(os, "sendfile") and sys.platform == "linux":
+        return SendfileMover(source.read_fd, sink.write_fd)
+    if "" in (came_from, goes_to) or "file" == came_from or not hasattr(os, "splice"):
+        return copy()
+    if "pipe" in (came_from, goes_to):
+        for kind, fd in ((came_from, source.read_fd), (goes_to, sink.write_fd)):
+            if kind == "pipe":
+                enlarge_pipe(fd)
+        return PipeMover(source.read_fd, sink.write_fd)
+    return SpliceMover(source.read_fd, sink.write_fd)
+
+
+def _descriptor_kind(channel: Channel, *, out: bool) -> str:
+    """pipe, file or socket where a mover may go straight to the descriptor, else ""."""
+    if isinstance(channel, Stdio):
+        if out:
+            return ("pipe" if channel.output == "pipe" else "file") if channel.plain_output else ""
+        return channel.input if channel.plain_input else ""
+    if not channel.plain:
+        return ""
+    return "socket" if isinstance(channel, StreamSocket) else "pipe"
+

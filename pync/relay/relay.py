@@ -1,0 +1,391 @@
+"""A relay joins a connection (`net`) to something of ours (`local`: stdio, a child, a hub's port, another
+connection) with two pumps, and decides when it is over.
+
+It is over when
+  - both directions have ended (ours by our FIN, the peer's by its FIN) and the peer's system has what we sent;
+  - the peer ended and the policy says quit: what was read from our input still goes out first;
+  - our input ended and the policy says that this is enough (send-only, a child that exited), or `quit_after` passed;
+  - a datagram session was quiet for `quit_after` after our input ended;
+  - a limit of received bytes or packets was reached;
+  - nothing moved for `idle_timeout`;
+  - either side broke. What had arrived from the peer is written out before that counts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, reason
+from pync.loop import Loop, Timer
+from pync.relay.movers import Tap, Transform, choose
+from pync.relay.pump import Nothing, Pump
+from pync.transport.channel import WANT_READ, Channel
+from pync.transport.stdio import OutputClosed, Stdio
+
+# How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself would go
+# on for a quarter of an hour; nobody waits that long for an exit status.
+_CONFIRM_SECONDS = 60.0
+# Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
+DATAGRAM_QUIET = 1.0
+
+
+class Policy(NamedTuple):
+    """When a relay ends, in its own terms; durations in seconds."""
+
+    shutdown: bool = True  # pass the end of our input on
+    quit_on_peer_eof: bool = False
+    quit_after: float | None = None
+    idle_timeout: float | None = None
+    end_when_sent: bool = False  # our input's end, confirmed by the peer's system, ends the relay
+    receive_only: bool = False  # there is no input
+    discard_received: bool = False
+    max_bytes: int | None = None
+    max_packets: int | None = None
+    rate: float | None = None
+
+
+class Filters(NamedTuple):
+    """What sees or changes the bytes. With none of it the fast movers can work."""
+
+    sent: tuple[Transform, ...] = ()
+    received: tuple[Transform, ...] = ()
+    tap_sent: Tap | None = None  # what went out, as it went
+    tap_received: Tap | None = None  # what came in, as it came
+    datagram_size: int | None = None
+    line_delay: float | None = None
+
+
+class Outcome(NamedTuple):
+    """How a relay ended. `error` is None for a good end; `output_closed` is the quiet 141."""
+
+    reason: str
+    sent: int
+    received: int
+    seconds: float
+    error: PyncError | None = None
+    output_closed: bool = False
+
+    @property
+    def code(self) -> ExitCode:
+        return ExitCode.OK if self.error is None else self.error.code
+
+
+class Relay:
+    """See the module. `done(relay)` is called once, from the loop; `outcome` is set by then."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        net: Channel,
+        local: Channel,
+        policy: Policy,
+        filters: Filters = Filters(),  # noqa: B008 (an immutable value)
+        *,
+        done: Callable[["Relay"], None],
+    ) -> None:
+        """`local` may be `net` itself: what the peer sends goes back to it."""
+        self.loop, self.net, self.local, self.policy = loop, net, local, policy
+        self.outcome: Outcome | None = None
+        self.started = self.last_activity = loop.now()
+        self._done = done
+        self._error: PyncError | None = None
+        self._timers: list[Timer] = []
+        self._confirming = False
+        self._eof_said = False
+        self._limited = False
+        self._finishing = False
+        self._stdout = local if isinstance(local, Stdio) and not policy.discard_received else None
+        sink = Nothing() if policy.discard_received else local
+        down = choose(
+            net,
+            sink,
+            filters.received,
+            tap_in=filters.tap_received,
+            on_datagrams=None if policy.max_packets else self._count_datagrams,
+        )
+        up = choose(
+            local,
+            net,
+            filters.sent,
+            tap_out=filters.tap_sent,
+            datagram_size=filters.datagram_size,
+            line_delay=filters.line_delay,
+        )
+        self.down = Pump(loop, self, net, sink, down, rate=policy.rate, limit=policy.max_bytes)
+        self.up = Pump(loop, self, local, net, up, rate=policy.rate)
+        self.down.packets_left = policy.max_packets
+
+    def _count_datagrams(self, count: int) -> None:
+        self.down.datagrams += count - 1  # the pump counts each fill as one
+
+    @property
+    def sent(self) -> int:
+        return self.up.moved
+
+    @property
+    def received(self) -> int:
+        return self.up.taken if self.local is self.net else self.down.moved
+
+    def start(self) -> None:
+        """Begin moving; the first bytes move from the loop, not from here."""
+        if not self._interactive:
+            self.net.guard(True)
+            self.local.guard(True)
+        if self._stdout is not None:
+            self._stdout.watch_broken(self.loop, self._output_broke)
+        if self.policy.idle_timeout is not None:
+            self._at(self.last_activity + self.policy.idle_timeout, self._look_idle)
+        if self.local is self.net:
+            self.down.abandon()
+        else:
+            self.down.start()
+        if self.policy.receive_only:
+            self.up.abandon()
+        else:
+            self.up.start()
+
+    @property
+    def _interactive(self) -> bool:
+        return isinstance(self.local, Stdio) and self.local.interactive
+
+    def inject(self, data: bytes) -> None:
+        """Send `data` to the peer between what our input sends."""
+        self.up.inject(data)
+
+    # --- what the pumps tell ------------------------------------------------------------------------
+
+    def ended(self, pump: Pump) -> None:
+        """A direction ended and all of it is out."""
+        if self._finishing:
+            return
+        if pump is self.up:
+            self._input_ended()
+        elif self._error is not None:
+            self._finish("error", self._error)
+        elif self._limited:
+            self._finish("limit", None)
+        else:
+            self._peer_ended()
+
+    def limit_reached(self, pump: Pump) -> None:
+        """The pump took all it may."""
+        self._limited = True
+
+    def _peer_ended(self) -> None:
+        try:
+            self._say_eof_to_local()
+        except PyncError as error:
+            self._finish("error", error)
+            return
+        if self.up.done:
+            self._both_ended()
+        elif self.local.boundaries:
+            self._look_quiet()
+        elif self.policy.quit_on_peer_eof:
+            self.up.stop_taking()
+        else:
+            self.net.probe()
+            if self.net.read_fd >= 0:
+                self.loop.watch_error(self.net.read_fd, self._peer_vanished)
+
+    def _peer_vanished(self) -> None:
+        """The peer ended before us, we went on, and now the connection broke."""
+        self.loop.watch_error(self.net.read_fd, None)
+        try:
+            self.net.unacknowledged()
+        except OSError as error:
+            self._input_undeliverable(error)
+        else:  # a Unix peer closed, and had read everything: else the error would say so
+            self._finish("peer-gone", None if self.up.all_out else self._net_error(BrokenPipeError(32, "")))
+
+    def _input_undeliverable(self, error: OSError) -> None:
+        if self.up.all_out and self.net.confirmed(self.up.moved):
+            self._finish("peer-gone", None)
+        else:
+            self._finish("error", self._net_error(error))
+
+    def _input_ended(self) -> None:
+        if self.policy.shutdown and self.net.half_close:
+            self._say_eof()
+        if self.down.done:
+            self._both_ended()
+        elif self.net.boundaries:
+            self._datagrams_sent()
+        elif self.policy.end_when_sent:
+            self._confirm("sent")
+        elif self.policy.quit_after is not None:
+            self._at(self.loop.now() + self.policy.quit_after, lambda: self._finish("quit-after", None))
+
+    def _say_eof_to_local(self) -> None:
+        want = self.local.send_eof()
+        if want != 0:
+            watch = self.local.watch_read if want == WANT_READ else self.local.watch_write
+            watch(self.loop, self._say_eof_to_local)
+
+    def _say_eof(self) -> None:
+        if not self._eof_said:
+            want = self.net.send_eof()
+            self._eof_said = want == 0
+            if want != 0:
+                (self.net.watch_read if want == WANT_READ else self.net.watch_write)(self.loop, self._say_eof)
+            else:
+                self.net.watch_write(self.loop, None)
+
+    def _datagrams_sent(self) -> None:
+        if self.policy.end_when_sent:
+            self._finish("sent", None)
+        else:
+            self._look_quiet()
+
+    def _look_quiet(self) -> None:
+        quiet = DATAGRAM_QUIET if self.policy.quit_after is None else self.policy.quit_after
+        end = self.last_activity + quiet
+        if self.loop.now() >= end:
+            self._finish("quiet", None)
+        else:
+            self._at(end, self._look_quiet)
+
+    def _both_ended(self) -> None:
+        if self.policy.shutdown or self.policy.receive_only:
+            self._say_eof()
+        self._cancel_timers()
+        self._confirm("eof")
+
+    def _confirm(self, why: str) -> None:
+        """End once the peer's system has everything we sent."""
+        if not self._confirming:
+            self._confirming = True
+            self._poll_confirmed(why, 0.0005, 1 << 62, 0.0)
+
+    def _poll_confirmed(self, why: str, pause: float, before: int, give_up: float) -> None:
+        """Nothing tells when a send queue gets empty, so look: soon at first, then twenty times a second."""
+        if self._finishing:
+            return
+        try:
+            left = self.net.unacknowledged() if self.up.moved else 0
+            left += self.local.unacknowledged() if self.down.moved else 0
+        except OSError as error:
+            self._finish("error", self._net_error(error))
+            return
+        now = self.loop.now()
+        if left < before:
+            give_up = now + _CONFIRM_SECONDS
+        if left == 0:
+            self._finish(why, None)
+        elif now >= give_up:
+            self._finish("error", NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged"))
+        else:
+            self._at(now + pause, lambda: self._poll_confirmed(why, min(0.05, pause * 2), left, give_up))
+
+    def failed(self, pump: Pump, error: Exception, *, filling: bool) -> None:
+        """A pump's mover raised. Which side it was decides who is told what."""
+        if isinstance(error, OutputClosed):
+            self._finish("stdout-closed", None, output_closed=True)
+            return
+        if not isinstance(error, OSError | PyncError):
+            raise error
+        on_net = filling == (pump is self.down)
+        if pump.direct and isinstance(error, OSError):
+            on_net = _from_network(error) and not self._is_output_pipe(pump, error)
+        if on_net or self.local is self.net:
+            self._net_broke(pump, error)
+        else:
+            self._local_broke(pump, error)
+
+    def _is_output_pipe(self, pump: Pump, error: OSError) -> bool:
+        """Reading a connection does not raise EPIPE while a stdout or child's pipe is there to do it."""
+        return pump is self.down and isinstance(error, BrokenPipeError) and not isinstance(self.net, type(self.local))
+
+    def _local_broke(self, pump: Pump, error: OSError | PyncError) -> None:
+        if isinstance(error, PyncError):
+            self._finish("error", error)
+        elif isinstance(error, BrokenPipeError) and self._stdout is not None:
+            self._finish("stdout-closed", None, output_closed=True)
+        elif isinstance(error, BrokenPipeError) and pump is self.down and self.local.may_stop_reading:
+            pump.throw_away()
+        else:
+            kind = NetworkError if _from_network(error) else LocalError
+            self._finish("error", kind(f"{self.local.peer or 'stdio'}: {reason(error)}"))
+
+    def _net_broke(self, pump: Pump, error: OSError | PyncError) -> None:
+        """The connection broke. What had arrived is written out first, then that is the end."""
+        failure = self._net_error(error) if isinstance(error, OSError) else error
+        if self._error is None:
+            self._error = failure
+        self.up.abandon()
+        if self.local is self.net:
+            self._finish("error", failure)
+        elif pump is self.down or self.net.boundaries:
+            self.down.stop_taking()
+        elif not self.down.done:
+            self.down.run()  # a broken connection gives what had arrived, then its end
+        elif isinstance(error, OSError):
+            self._input_undeliverable(error)
+        else:
+            self._finish("error", failure)
+
+    def _net_error(self, error: OSError) -> PyncError:
+        moved = f" after {self.sent} bytes sent, {self.down.taken} received"
+        return NetworkError(f"{self.net.peer}: {reason(error)}{moved}")
+
+    # --- time ----------------------------------------------------------------------------------------
+
+    def _at(self, when: float, callback: Callable[[], None]) -> None:
+        self._timers = [timer for timer in self._timers if timer.callback is not None and timer.when > self.loop.now()]
+        self._timers.append(self.loop.call_at(when, callback))
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _look_idle(self) -> None:
+        assert self.policy.idle_timeout is not None
+        end = self.last_activity + self.policy.idle_timeout
+        if self.loop.now() >= end:
+            limit = f"{self.policy.idle_timeout:g} s"
+            self._finish("idle", TimedOut(f"{self.net.peer}: idle for {limit}"))
+        else:
+            self._at(end, self._look_idle)
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def _output_broke(self) -> None:
+        self._finish("stdout-closed", None, output_closed=True)
+
+    def abort(self, why: str, error: PyncError | None = None) -> None:
+        """End now (a signal, a deadline): received bytes are written out as far as that needs no waiting."""
+        self.down.flush()
+        whole = self.up.done or self._interactive
+        self._finish(why, error, reset=not whole)
+
+    def _finish(
+        self, why: str, error: PyncError | None, *, output_closed: bool = False, reset: bool = False
+    ) -> None:
+        if self._finishing:
+            return
+        self._finishing = True
+        self._cancel_timers()
+        self.up.stop()
+        self.down.stop()
+        for channel in (self.net, self.local):
+            channel.detach(self.loop)
+        if error is not None or output_closed or reset:
+            self.net.reset()
+            if self.local is not self.net and not isinstance(self.local, Stdio):
+                self.local.reset()
+        else:
+            self._close_quietly()
+        seconds = self.loop.now() - self.started
+        self.outcome = Outcome(why, self.sent, self.received, seconds, error, output_closed)
+        self._done(self)
+
+    def _close_quietly(self) -> None:
+        if self.policy.shutdown and not self._eof_said and not self.net.half_close:
+            self.net.send_eof()  # TLS 1.2: said only now, when it can no longer cost the reply
+        self.net.close()
+        self.local.close()
+
+
+def _from_network(error: OSError) -> bool:
+    """Whether an error of a call that touches both sides can only be the connection's."""
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in (110, 111, 112, 113, 101, 100)

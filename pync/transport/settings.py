@@ -1,0 +1,183 @@
+"""What the user may ask of a socket, and the one place that asks the kernel for it."""
+
+import socket
+from typing import NamedTuple
+
+from pync.endpoint import Address, Endpoint, port_number, resolve, take
+from pync.errors import LocalError, UsageError, reason
+
+# A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask for.
+_DATAGRAM_BUFFER = 4 << 20
+# 3 s idle, then 6 probes 9 s apart: a peer that vanished is noticed in about a minute.
+_PROBE_IDLE, _PROBE_INTERVAL, _PROBE_COUNT = 3, 9, 6
+
+
+class SocketSettings(NamedTuple):
+    """Values of the shared socket options; None and False leave the system's default."""
+
+    family: int = 0  # 0 any, 4 or 6
+    numeric: bool = False
+    source: str | None = None
+    source_port: int | str | None = None
+    nodelay: bool = False
+    keepalive: bool = False
+    dscp: int | None = None
+    ttl: int | None = None
+    sndbuf: int | None = None
+    rcvbuf: int | None = None
+    interface: str | None = None
+    broadcast: bool = False
+    multicast: str | None = None
+    reuse_port: bool = False
+    backlog: int | None = None
+
+
+def apply(sock: socket.socket, settings: SocketSettings) -> None:
+    """Set what `settings` asks for on a new socket, before it is bound; raises LocalError naming the option."""
+    inet = sock.family in (socket.AF_INET, socket.AF_INET6)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    datagram = sock.type == socket.SOCK_DGRAM
+    if datagram:
+        _buffer(sock, socket.SO_RCVBUF, settings.rcvbuf or _DATAGRAM_BUFFER)
+    elif settings.rcvbuf is not None:
+        _buffer(sock, socket.SO_RCVBUF, settings.rcvbuf)
+    if settings.sndbuf is not None:
+        _buffer(sock, socket.SO_SNDBUF, settings.sndbuf)
+    if not inet:
+        return
+    if settings.keepalive and not datagram:
+        _set(sock, "--keepalive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if settings.nodelay and not datagram:
+        _set(sock, "--nodelay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if settings.broadcast and datagram:
+        _set(sock, "--broadcast", socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    if settings.dscp is not None:
+        _by_family(sock, "--dscp", "IP_TOS", "IPV6_TCLASS", settings.dscp << 2)
+    if settings.ttl is not None:
+        _by_family(sock, "--ttl", "IP_TTL", "IPV6_UNICAST_HOPS", settings.ttl)
+        if datagram:
+            _by_family(sock, "--ttl", "IP_MULTICAST_TTL", "IPV6_MULTICAST_HOPS", settings.ttl)
+    if settings.interface is not None:
+        _bind_to_interface(sock, settings.interface)
+
+
+def _buffer(sock: socket.socket, option: int, size: int) -> None:
+    """A buffer size; root may go over the system's cap, everybody else gets the cap (as the kernel does)."""
+    force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(option)  # SO_RCVBUFFORCE, SO_SNDBUFFORCE of Linux
+    try:
+        if force is None:
+            raise OSError
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except OSError:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
+        except (OSError, OverflowError):
+            pass
+
+
+def _set(sock: socket.socket, flag: str, level: int, option: int, value: int) -> None:
+    try:
+        sock.setsockopt(level, option, value)
+    except (OSError, OverflowError) as error:
+        why = reason(error) if isinstance(error, OSError) else "out of range"
+        raise LocalError(f"{flag}: {why}") from None
+
+
+def _by_family(sock: socket.socket, flag: str, v4: str, v6: str, value: int) -> None:
+    if sock.family == socket.AF_INET6:
+        _set(sock, flag, socket.IPPROTO_IPV6, getattr(socket, v6), value)
+    else:
+        _set(sock, flag, socket.IPPROTO_IP, getattr(socket, v4), value)
+
+
+def _bind_to_interface(sock: socket.socket, name: str) -> None:
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        raise LocalError(f"--interface: no interface {name!r}") from None
+    bind_to_device = getattr(socket, "SO_BINDTODEVICE", None)
+    try:
+        if bind_to_device is not None:
+            sock.setsockopt(socket.SOL_SOCKET, bind_to_device, name.encode() + b"\0")
+        elif sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, 125, index)  # IPV6_BOUND_IF of macOS
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, 25, index)  # IP_BOUND_IF of macOS
+    except OSError as error:
+        raise LocalError(f"--interface {name}: {reason(error)}") from None
+
+
+def join_group(sock: socket.socket, group: str, interface: str | None) -> None:
+    """Join the multicast `group` on `interface` (default: the system's choice); raises LocalError."""
+    index = 0
+    if interface is not None:
+        try:
+            index = socket.if_nametoindex(interface)
+        except OSError:
+            raise LocalError(f"--interface: no interface {interface!r}") from None
+    packed = socket.inet_pton(sock.family, group)
+    try:
+        if sock.family == socket.AF_INET6:
+            request = packed + index.to_bytes(4, "little")
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        else:
+            request = packed + b"\0\0\0\0" + index.to_bytes(4, "little")  # struct ip_mreqn
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    except OSError as error:
+        raise LocalError(f"--multicast {group}: {reason(error)}") from None
+
+
+def source_address(settings: SocketSettings, family: int, kind: int) -> Address | None:
+    """Where to bind before connecting to an address of `family`; None for anywhere.
+
+    Raises UsageError when `--source` is of the other family or malformed.
+    """
+    if settings.source is None and settings.source_port is None:
+        return None
+    host, port = _split_source(settings.source)
+    if settings.source_port is not None:
+        port = settings.source_port
+    number = port_number(port, kind, numeric=settings.numeric)
+    if not host:
+        return Address(family, kind, ("0.0.0.0", number) if family == socket.AF_INET else ("::", number, 0, 0))
+    scheme = "udp" if kind == socket.SOCK_DGRAM else "tcp"
+    found = resolve(Endpoint(scheme, host, number), numeric=settings.numeric)
+    for address in found:
+        if address.family == family:
+            return address
+    raise UsageError(f"--source {settings.source} is not of the family of the address to connect to")
+
+
+def _split_source(source: str | None) -> tuple[str, int | str]:
+    if source is None:
+        return "", 0
+    if source.startswith("["):
+        host, _, port = source[1:].partition("]")
+        port = port.removeprefix(":")
+    elif source.count(":") == 1:
+        host, _, port = source.partition(":")
+    else:
+        host, port = source, ""
+    endpoint, _ = take([host or "*", port or "0"], listen=True)
+    return endpoint.host, endpoint.port
+
+
+def probe_peer(sock: socket.socket) -> None:
+    """Let the kernel find out by itself whether an idle TCP peer is still there (CLI contract 3.3.2)."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    wanted = (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _PROBE_IDLE),
+        (socket.IPPROTO_TCP, "TCP_KEEPALIVE", _PROBE_IDLE),  # its name on macOS
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _PROBE_INTERVAL),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", _PROBE_COUNT),
+    )
+    for level, name, value in wanted:
+        option = getattr(socket, name, None)
+        if option is not None:
+            try:
+                sock.setsockopt(level, option, value)
+            except OSError:
+                pass

@@ -1,0 +1,145 @@
+"""Stream sockets as channels: TCP and Unix."""
+
+import socket
+from typing import Any
+
+from pync.endpoint import host_of, show
+from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
+from pync.transport.settings import probe_peer
+
+_DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+_LINGER_OFF = (0).to_bytes(8, "little")
+_LINGER_ABORT = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")  # struct linger: on, 0 s: close sends RST
+# Where tcpi_bytes_acked and tcpi_bytes_received are in struct tcp_info (linux/tcp.h).
+_ACKED, _RECEIVED = slice(120, 128), slice(128, 136)
+
+
+class StreamSocket(Channel):
+    """A connected stream socket.
+
+    One that was inherited (`borrowed`) shares its description with whoever gave it, so it is never set
+    non-blocking: every call says MSG_DONTWAIT, and movers keep to those calls.
+    """
+
+    def __init__(self, sock: socket.socket, *, borrowed: bool = False) -> None:
+        self.sock = sock
+        self.plain = not borrowed
+        if not borrowed:
+            sock.setblocking(False)
+        self.read_fd = self.write_fd = sock.fileno()
+        self.tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        self.peer_address = _name(sock.getpeername)
+        self.local_address = _name(sock.getsockname)
+        self.peer = show(sock.family, self.peer_address)
+        self.local = show(sock.family, self.local_address)
+        self._recv_into = sock.recv_into
+        self._send = sock.send
+        self._acked_before = self._acked()
+
+    def read_into(self, view: memoryview) -> int | None:
+        try:
+            return self._recv_into(view, 0, _DONTWAIT) or None
+        except BlockingIOError:
+            return WANT_READ
+
+    def write(self, view: memoryview) -> int:
+        try:
+            return self._send(view, _DONTWAIT)
+        except BlockingIOError:
+            return WANT_WRITE
+
+    def send_eof(self) -> int:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer is gone: reading tells how
+        return 0
+
+    def facts(self) -> dict[str, Any]:
+        """Addresses of both ends, as the `connected` event has them."""
+        return address_facts(self.sock, self.peer_address, self.local_address)
+
+    # --- truth about the end -----------------------------------------------------------------------
+
+    def guard(self, on: bool) -> None:
+        """While on, our death (kill -9 included) resets the connection instead of ending it like a whole stream."""
+        if self.tcp:
+            try:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ABORT if on else _LINGER_OFF)
+            except OSError:
+                pass
+
+    def probe(self) -> None:
+        """Notice a peer that vanished, though we neither send nor expect anything."""
+        probe_peer(self.sock)
+
+    def unacknowledged(self) -> int:
+        """Bytes (our FIN counts as one) that the peer's system has not confirmed; 0 where nobody can tell.
+
+        Raises OSError when the connection broke.
+        """
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, "")
+        if not self.tcp:
+            return 0
+        try:
+            import fcntl
+            import termios
+        except ImportError:
+            return 0
+        try:
+            answer = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")  # SIOCOUTQ, tcp(7)
+        except OSError:
+            return 0
+        return int.from_bytes(answer, "little")
+
+    def confirmed(self, count: int) -> bool:
+        """True when the peer's system confirmed `count` bytes of ours, even if the connection broke since."""
+        return self._acked() - self._acked_before >= count
+
+    def totals(self) -> tuple[int, int]:
+        """Bytes that went out and were confirmed, bytes that came in, as the kernel counts them; 0 if it does not."""
+        info = self._info()
+        return int.from_bytes(info[_ACKED], "little"), int.from_bytes(info[_RECEIVED], "little")
+
+    def _acked(self) -> int:
+        return self.totals()[0]
+
+    def _info(self) -> bytes:
+        if not self.tcp or not hasattr(socket, "TCP_INFO"):
+            return b""
+        try:
+            return self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.stop)
+        except OSError:
+            return b""
+
+    def close(self) -> None:
+        self.guard(False)
+        self.sock.close()
+
+    def reset(self) -> None:
+        self.guard(True)
+        self.sock.close()
+
+
+def _name(ask: Any) -> Any:
+    try:
+        return ask()
+    except OSError:
+        return ""
+
+
+def address_facts(sock: socket.socket, peer: Any, local: Any) -> dict[str, Any]:
+    """The facts of an event about a connection: address, port, local_address, local_port, proto, or path."""
+    datagram = sock.type == socket.SOCK_DGRAM
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        return {
+            "proto": "udp" if datagram else "tcp",
+            "address": host_of(peer) if peer else "",
+            "port": peer[1] if peer else 0,
+            "local_address": host_of(local) if local else "",
+            "local_port": local[1] if local else 0,
+        }
+    path = show(sock.family, peer or local).partition(":")[2]
+    return {"proto": "unix-dgram" if datagram else "unix", "path": path}
