@@ -96,7 +96,9 @@ def write_help(command: Any, ctx: Any) -> None:
     """The help of `command` on stdout, coloured only there where a terminal shows it."""
     width = min(_columns(), _WIDEST)
     colour = _colour()
-    write("".join(f"{line.rstrip()}\n" for line in _help_lines(command, ctx, width, colour)))
+    lines = _help_lines(command, ctx, width, colour)
+    # Not simply 1: the help of `pync` alone is redirected to stderr.
+    write("".join(f"{line.rstrip()}\n" for line in lines), sys.stdout.fileno())
 
 
 def _columns() -> int:
@@ -104,7 +106,7 @@ def _columns() -> int:
     if os.environ.get("COLUMNS", "").isdigit():
         return max(int(os.environ["COLUMNS"]), 40)
     try:
-        return max(os.get_terminal_size(sys.stdout.fileno()).columns, 40)
+        return max(os.get_terminal_size(sys.stdout.fileno()).columns or 80, 40)
     except (OSError, ValueError):
         return 80
 

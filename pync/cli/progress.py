@@ -67,7 +67,8 @@ class Progress:
 
     def _columns(self) -> int:
         try:
-            return max(os.get_terminal_size(self._stderr.fd).columns, 10)
+            # 0 is a terminal that was never told its size.
+            return max(os.get_terminal_size(self._stderr.fd).columns or 80, 10)
         except OSError:
             return 80
 
@@ -84,7 +85,7 @@ def compose(facts: dict[str, Any], width: int) -> str:
     kept = [piece for _, piece in pieces]
     # Drop the least wanted piece until the rest fits.
     for rank in sorted((rank for rank, _ in pieces), reverse=True):
-        if len("  ".join(kept)) <= width:
+        if not rank or len("  ".join(kept)) <= width:
             break
         kept = [piece for r, piece in pieces if r < rank]
     return "  ".join(kept)[:width]

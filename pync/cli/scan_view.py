@@ -139,7 +139,7 @@ def _table(rows: list[Facts], *, detailed: bool) -> str:
         table.add_row(*shown)
     page = StringIO()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    width = os.get_terminal_size(1).columns if _is_terminal(1) else 80
+    width = os.get_terminal_size(1).columns or 80
     console = Console(
         file=page, force_terminal=not plain, no_color=plain, width=max(width, 40), highlight=False
     )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from pync.errors import Interrupted, LocalError, reason
 
 
-def write(text: str) -> None:
+def write(text: str, fd: int = 1) -> None:
     """All of `text`; raises LocalError, or Interrupted when the reader went away."""
     data = memoryview(text.encode("utf-8", "surrogateescape"))
-    # sys.stdout and not 1: the help of `pync` alone is redirected to stderr.
-    fd = sys.stdout.fileno()
     try:
         while data:
             data = data[os.write(fd, data) :]

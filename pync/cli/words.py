@@ -42,12 +42,12 @@ def say(command: str, kind: str, facts: Facts) -> list[str]:
     """The lines for an event; none for one that has no words."""
     if kind == "connected" and command in ("listen", "recv"):
         facts = {"incoming": True, **facts}
-    line = _SAY[kind](facts) if kind in _SAY else ""
+    lines = [_SAY[kind](facts)] if kind in _SAY else []
     if facts.get("warning"):
-        line = f"warning: {facts['warning']}\n{line}"
+        lines.insert(0, f"warning: {facts['warning']}")
     if facts.get("command"):
-        line = f"{line}\nat the other end: {facts['command']}"
-    return [printable(part) for part in line.split("\n") if part]
+        lines.append(f"at the other end: {facts['command']}")
+    return [printable(line) for line in lines if line]
 
 
 def _listening(facts: Facts) -> str:

@@ -15,6 +15,7 @@ from pync.cli.generate.__main__ import files
 from pync.cli.generate.model import read
 
 ROOT = Path(__file__).parents[2]
+PATH = "/usr/bin:/bin"
 PAGES = sorted((ROOT / "man").glob("pync*.1"))
 
 
@@ -109,7 +110,7 @@ def test_bash_completes(words: str, wanted: set[str]) -> None:
 def test_fish_completes(words: str, wanted: set[str], tmp_path: Path) -> None:
     line = words.replace("''", "")
     script = f"source completions/pync.fish; complete -C '{line}'"
-    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    env = {"HOME": str(tmp_path), "PATH": PATH, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         [tool("fish"), "--no-config", "-c", script],
         capture_output=True,
@@ -125,7 +126,7 @@ def test_fish_completes(words: str, wanted: set[str], tmp_path: Path) -> None:
 def test_zsh_completes(words: str, wanted: set[str], tmp_path: Path) -> None:
     """zsh completes only for a terminal: type the line, press Tab twice, read what is shown."""
     shell = pexpect.spawn(
-        tool("zsh"), ["-f"], cwd=str(ROOT), env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "dumb"},
+        tool("zsh"), ["-f"], cwd=str(ROOT), env={"HOME": str(tmp_path), "PATH": PATH, "TERM": "dumb"},
         encoding="utf-8", timeout=20, dimensions=(50, 200), echo=False,
     )  # fmt: skip
     try:
@@ -135,7 +136,7 @@ def test_zsh_completes(words: str, wanted: set[str], tmp_path: Path) -> None:
         shell.expect("READY")
         shell.send(words.replace("''", "") + "\t\t")
         # What was typed is not shown again when one word is completed, all are when several match.
-        last = words.split()[-1].strip("'")
+        last = words.rsplit(maxsplit=1)[-1].strip("'")
         missing = {word if len(wanted) > 1 else word.removeprefix(last) for word in wanted}
         while missing:
             shell.expect_exact(sorted(missing))
@@ -163,7 +164,7 @@ def test_powershell_completes() -> None:
 
 
 def test_typers_own_completion_is_there(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/bash", "PYTHONPATH": str(ROOT)}
+    env = {"HOME": str(tmp_path), "PATH": PATH, "SHELL": "/bin/bash", "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "pync", "--install-completion", "bash"]
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,152 @@
+"""Results of a scan, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import threading
+from typing import Any
+
+import pytest
+
+from pync.cli.scan_view import ScanView
+from pync.commands.options import ScanOptions
+from pync.errors import Interrupted, LocalError
+
+SSH: dict[str, Any] = {
+
+        "target": "db",
+        "address": "10.0.0.1",
+        "port": 22,
+        "proto": "tcp",
+        "state": "open",
+        "reason": "syn-ack"
+    ,
+    "rtt": 0.0012, "service": "ssh", "banner": {"text": 'SSH-2.0-x\x1b[31m,"y"'},
+}
+DNS: dict[str, Any] = {
+    "target": "::1", "address": "::1", "port": 53, "proto": "udp", "state": "open|filtered",
+    "reason": "no answer", "rtt": None, "service": None, "banner": None,
+}
+
+
+def shown(options: ScanOptions, *ports: dict[str, Any], terminal: bool = False) -> str:
+    """What the view writes to stdout."""
+    reader, writer = os.openpty() if terminal else os.pipe()
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        view = ScanView(options)
+        for port in ports:
+            view.port(port)
+        view.finish()
+        view.finish()
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(writer)
+    data = bytearray()
+    try:
+        while chunk := os.read(reader, 65536):
+            data += chunk
+    except OSError:  # the end, as a terminal tells it
+        pass
+    os.close(reader)
+    return data.decode()
+
+
+def test_plain_lines_as_found() -> None:
+    assert shown(ScanOptions(), SSH, DNS) == (
+        '10.0.0.1:22 tcp open ssh text=SSH-2.0-x\\x1b[31m,"y"\n[::1]:53 udp open|filtered -\n'
+    )
+
+
+def test_all_gives_the_reason() -> None:
+    assert shown(ScanOptions(all=True), DNS) == "[::1]:53 udp open|filtered - (no answer)\n"
+
+
+def test_grepable_is_address_and_port() -> None:
+    assert shown(ScanOptions(grepable=True), SSH, DNS) == "10.0.0.1:22\n[::1]:53\n"
+
+
+def test_csv_has_a_header_and_is_read_back() -> None:
+    head, first, second = csv.reader(io.StringIO(shown(ScanOptions(csv=True), SSH, DNS), newline=""))
+    assert head == ["target", "address", "port", "proto", "state", "reason", "rtt", "service", "banner"]
+    assert first[:8] == ["db", "10.0.0.1", "22", "tcp", "open", "syn-ack", "0.001200", "ssh"]
+    assert first[8] == 'text=SSH-2.0-x\\x1b[31m,"y"'
+    assert second[-2:] == ["", ""]
+
+
+@pytest.mark.parametrize("banner", ["=cmd()", "+1", "-1", "@x"])
+def test_csv_cells_are_no_formulas(banner: str) -> None:
+    text = shown(ScanOptions(csv=True), {**SSH, "banner": banner})
+    assert text.endswith(f",'{banner}\r\n")
+
+
+def test_a_terminal_gets_a_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = shown(ScanOptions(), DNS, SSH, terminal=True).splitlines()
+    assert lines[0].split() == ["ADDRESS", "PORT", "STATE", "SERVICE", "BANNER"]
+    assert lines[1].split()[:4] == ["10.0.0.1", "22/tcp", "open", "ssh"]
+    assert lines[2].split()[:3] == ["::1", "53/udp", "open|filtered"]
+
+
+def test_colour_on_a_terminal_unless_it_is_dumb(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert re.search(r"\x1b\[32m", shown(ScanOptions(), SSH, terminal=True))
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in shown(ScanOptions(), SSH, terminal=True)
+
+
+def test_a_reader_that_left_ends_the_scan_as_sigpipe_would() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        with pytest.raises(Interrupted):
+            ScanView(ScanOptions(grepable=True)).port(SSH)
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(writer)
+
+
+def test_a_full_disk_is_a_local_error() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    full, saved = os.open("/dev/full", os.O_WRONLY), os.dup(1)
+    os.dup2(full, 1)
+    try:
+        with pytest.raises(LocalError, match="no space left"):
+            ScanView(ScanOptions(grepable=True)).port(SSH)
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(full)
+
+
+def test_more_than_a_pipe_holds_arrives_whole() -> None:
+    reader, writer = os.pipe()
+    received = bytearray()
+
+    def read() -> None:
+        while chunk := os.read(reader, 4096):
+            received.extend(chunk)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    os.close(writer)
+    try:
+        ScanView(ScanOptions()).port({**SSH, "banner": "x" * 300_000})
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+    thread.join()
+    os.close(reader)
+    assert len(received) > 300_000

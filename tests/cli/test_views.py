@@ -1,0 +1,198 @@
+"""Events as words and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pync.cli import views
+from pync.cli.stderr import Stderr
+from pync.commands import options as opt
+from pync.errors import IntegrityError
+from pync.report import Event
+
+SCHEMA = json.loads((Path(views.__file__).parent / "events.schema.json").read_text())
+SAMPLES: dict[str, dict[str, Any]] = {
+    "listening": {"address": "0.0.0.0", "port": 9000},
+    "connecting": {"address": "::1", "port": 80},
+    "connected": {"address": "10.0.0.1", "port": 80, "local_address": "::1", "local_port": 5, "proto": "tcp"},
+    "secured": {"version": "TLSv1.3", "cipher": "X", "alpn": None, "subject": "CN=a", "sans": ["DNS:a"],
+                "expires": "2030-01-01", "fingerprint": "sha256:00", "verified": True},
+    "eof": {"direction": "sent"},
+    "closed": {"sent": 1, "received": 2048, "seconds": 2.0, "reason": "eof", "address": "h", "port": 80},
+    "progress": {"sent": 1, "received": 2, "seconds": 0.1, "total": None, "rate": 5},
+    "file": {"name": "a.txt", "size": 5, "status": "ok", "digest": "xxh3:00"},
+    "waiting": {"reason": "for a sender"},
+    "error": {"code": 1, "message": "connect h:1: connection refused", "hint": "is it up?"},
+    "summary": {"files": 3, "failed": 1, "bytes": 4096, "code": 5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What a view writes to stderr for some events."""
+
+    def run(command: str, options: opt.Shared, *events: Event, fail: Exception | None = None) -> str:
+        reader, writer = os.pipe()
+        try:
+            stderr = Stderr(writer)
+            monkeypatch.setattr(views, "Stderr", lambda: stderr)
+            view = views.View(command, options)
+            for event in events:
+                view(event)
+            if fail is not None:
+                view.fail(fail)  # type: ignore[arg-type]
+            view.finish()
+        finally:
+            os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            return stream.read().decode()
+
+    return run
+
+
+def check(value: Any, schema: dict[str, Any]) -> None:
+    """As much of JSON Schema as ours uses."""
+    names = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+        "object": dict,
+        "array": list,
+    }
+    if "enum" in schema:
+        assert value in schema["enum"]
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        assert any(value is None if kind == "null" else isinstance(value, names[kind]) for kind in types), (
+            value
+        )
+    for name in schema.get("required", ()):
+        assert name in value, name
+    for name, part in schema.get("properties", {}).items():
+        if isinstance(value, dict) and name in value:
+            check(value[name], part)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_json_events_follow_the_schema(
+    kind: str, said: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_JSON_TICK", 0.0)
+    text = said("connect", opt.ConnectOptions(json=True), Event(kind, SAMPLES[kind]))
+    (line,) = text.splitlines()
+    record = json.loads(line)
+    check(record, SCHEMA)
+    check(record, SCHEMA["$defs"][kind])
+    unknown = set(record) - {"event", "time"} - set(SCHEMA["$defs"][kind]["properties"])
+    assert not unknown
+
+
+def test_schema_describes_every_kind() -> None:
+    assert set(SCHEMA["$defs"]) == set(SCHEMA["properties"]["event"]["enum"]) == {*SAMPLES, "port"}
+
+
+def test_json_survives_names_that_are_no_utf8_and_numbers_that_are_no_json(said: Callable[..., str]) -> None:
+    facts = {"name": "a\udcffb", "status": "ok", "size": float("inf"), "x": Path("/p")}
+    record = json.loads(said("recv", opt.RecvOptions(json=True), Event("file", facts)))
+    assert (record["name"], record["size"], record["x"]) == ("a\ufffdb", None, "/p")
+
+
+def test_json_progress_comes_about_once_a_second(said: Callable[..., str]) -> None:
+    ticks = [Event("progress", SAMPLES["progress"])] * 50
+    assert said("recv", opt.RecvOptions(json=True), *ticks) == ""
+    assert said("recv", opt.RecvOptions(json=True, progress=False), *ticks) == ""
+
+
+@pytest.mark.parametrize(
+    ("verbose", "kinds"),
+    [
+        (0, ["listening"]),
+        (1, ["listening", "connected", "secured", "closed", "file", "summary"]),
+        (2, ["listening", "connecting", "connected", "secured", "eof", "closed", "file", "summary"]),
+    ],
+)
+def test_verbosity(verbose: int, kinds: list[str], said: Callable[..., str]) -> None:
+    for kind in (kind for kind in SAMPLES if kind not in ("error", "progress", "waiting")):
+        text = said("connect", opt.ConnectOptions(verbose=verbose), Event(kind, SAMPLES[kind]))
+        assert bool(text) == (kind in kinds), kind
+
+
+def test_quiet_says_errors_only(said: Callable[..., str]) -> None:
+    events = [Event(kind, facts) for kind, facts in SAMPLES.items()]
+    text = said("connect", opt.ConnectOptions(quiet=True, verbose=2), *events)
+    assert text == "pync: connect h:1: connection refused\nhint: is it up?\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "facts", "words"),
+    [
+        ("listen", "listening", {"address": "0.0.0.0", "port": 9000}, "listening on 0.0.0.0:9000"),
+        ("listen", "listening", {"address": "::", "port": 9000}, "listening on [::]:9000"),
+        ("listen", "listening", {"address": "/x", "port": None, "path": "/x"}, "listening on unix:/x"),
+        ("listen", "connected", {"address": "h", "port": 1, "proto": "udp"}, "connection from h:1 (udp)"),
+        ("connect", "connected", {"address": "h", "port": 1, "proto": "tcp"}, "connected to h:1"),
+        ("connect", "closed", SAMPLES["closed"],
+         "closed h:80; sent 1 B, received 2.0 KiB in 2.00 s, 1.0 KiB/s"),
+        ("connect", "closed", {"sent": 0, "received": 0, "seconds": 0.01, "reason": "reset"},
+         "closed: reset; sent 0 B, received 0 B in 0.01 s"),
+        ("send", "file", {"name": "a", "size": 5, "status": "refused", "reason": "exists"},
+         "a: refused, 5 B, exists"),
+        ("send", "summary", SAMPLES["summary"], "3 files, 4.0 KiB; 1 failed"),
+        ("connect", "secured", {"version": "TLSv1.3", "cipher": "C", "warning": "not verified"},
+         "warning: not verified\nsecured: TLSv1.3, C"),
+        ("listen", "secured", {"listener": True, "fingerprint": "sha256:0", "command": "pync connect x"},
+         "certificate sha256:0\nat the other end: pync connect x"),
+        ("scan", "summary",
+         {"targets": 1, "done": 1000, "open": 2, "closed": 998, "seconds": 0.5, "rate": 2000},
+         "2 open, 998 closed; 1,000 ports in 0.50 s, 2,000/s"),
+    ],
+)  # fmt: skip
+def test_words(command: str, kind: str, facts: dict[str, Any], words: str, said: Callable[..., str]) -> None:
+    options = opt.ScanOptions(verbose=1) if command == "scan" else opt.ConnectOptions(verbose=1)
+    assert said(command, options, Event(kind, facts)) == words + "\n"
+
+
+def test_failures_of_files_and_warnings_are_said_by_default(said: Callable[..., str]) -> None:
+    assert said("recv", opt.RecvOptions(), Event("file", {"name": "a", "status": "failed"})) == "a: failed\n"
+    assert "careful" in said("connect", opt.ConnectOptions(), Event("secured", {"warning": "careful"}))
+
+
+def test_text_from_the_network_is_escaped(said: Callable[..., str]) -> None:
+    text = said("recv", opt.RecvOptions(verbose=1), Event("file", {"name": "a\x1b[31m\nb", "status": "ok"}))
+    assert text == "a\\x1b[31m: ok\nb".replace(": ok\nb", "\\x0ab: ok") + "\n"
+
+
+def test_failure_in_words_and_json(said: Callable[..., str]) -> None:
+    error = IntegrityError("wrong\x1bsecret", hint="try again")
+    assert said("recv", opt.RecvOptions(), fail=error) == "pync: wrong\\x1bsecret\nhint: try again\n"
+    record = json.loads(said("recv", opt.RecvOptions(json=True), fail=error))
+    assert (record["event"], record["code"], record["hint"]) == ("error", 4, "try again")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (opt.RecvOptions(), False),
+        (opt.RecvOptions(progress=True), True),
+        (opt.RecvOptions(json=True), True),
+        (opt.RecvOptions(json=True, progress=False), False),
+        (opt.RecvOptions(quiet=True), False),
+    ],
+)
+def test_progress_is_wanted_only_where_somebody_sees_it(options: opt.Shared, wanted: bool) -> None:
+    reader, writer = os.pipe()
+    saved = os.dup(2)
+    try:
+        os.dup2(writer, 2)
+        assert views.View("recv", options).wants_progress is wanted
+    finally:
+        os.dup2(saved, 2)
+        for fd in (reader, writer, saved):
+            os.close(fd)
