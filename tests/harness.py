@@ -327,7 +327,7 @@ class Processes:
             os.close(reader)
             if writer >= 0:
                 os.close(writer)
-        if port_file.exists():
+        with contextlib.suppress(ValueError):  # Unix sockets have none
             process.port = int(port_file.read_text())
         return process
 
