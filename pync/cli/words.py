@@ -117,10 +117,24 @@ def _file(facts: Facts) -> str:
 
 
 def _waiting(facts: Facts) -> str:
+    if facts.get("missing"):
+        return _missing(facts)
     return f"waiting: {facts.get('message') or facts.get('reason') or 'for the other end'}"
 
 
+def _missing(facts: Facts) -> str:
+    """`waiting for db:5432 to be open: connection refused; 12 s left`."""
+    first, *others = facts["missing"]
+    more = f" and {len(others)} more" if others else ""
+    why = f": {facts['reason']}" if facts.get("reason") else ""
+    left = f"; {say_duration(float(facts['remaining']))} left" if facts.get("remaining") else ""
+    return f"waiting for {first}{more} to be {facts.get('until') or 'open'}{why}{left}"
+
+
 def _summary(facts: Facts) -> str:
+    if "ready" in facts:
+        seconds = say_duration(float(facts.get("seconds") or 0))
+        return f"{facts['ready']} of {facts.get('total')} {facts.get('until') or 'open'} after {seconds}"
     if "targets" in facts:
         return _scan_summary(facts)
     if "files" in facts:

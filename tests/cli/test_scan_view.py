@@ -16,19 +16,26 @@ from pync.commands.options import ScanOptions
 from pync.errors import Interrupted, LocalError
 
 SSH: dict[str, Any] = {
-
-        "target": "db",
-        "address": "10.0.0.1",
-        "port": 22,
-        "proto": "tcp",
-        "state": "open",
-        "reason": "syn-ack"
-    ,
-    "rtt": 0.0012, "service": "ssh", "banner": {"text": 'SSH-2.0-x\x1b[31m,"y"'},
+    "target": "db",
+    "address": "10.0.0.1",
+    "port": 22,
+    "proto": "tcp",
+    "state": "open",
+    "reason": "syn-ack",
+    "rtt": 0.0012,
+    "service": "ssh",
+    "banner": {"text": 'SSH-2.0-x\x1b[31m,"y"'},
 }
 DNS: dict[str, Any] = {
-    "target": "::1", "address": "::1", "port": 53, "proto": "udp", "state": "open|filtered",
-    "reason": "no answer", "rtt": None, "service": None, "banner": None,
+    "target": "::1",
+    "address": "::1",
+    "port": 53,
+    "proto": "udp",
+    "state": "open|filtered",
+    "reason": "no answer",
+    "rtt": None,
+    "service": None,
+    "banner": None,
 }
 
 
