@@ -3,7 +3,7 @@
     channel = await start_tls(loop, channel, settings, server=False, name=host, deadline=deadline)
     report(Event("secured", channel.secured()))
 
-A listener calls `settings.listener_facts(host, port)` before it says that it listens, and then for each
+A listener calls `settings.listener_facts(bound.facts())` before it says that it listens, and then for each
 client, in that client's own task, `start_tls(..., server=True, name=None, deadline=...)`.
 
 OpenSSL works on memory here and never on the descriptor: a record layer that reads for itself costs two
@@ -118,7 +118,7 @@ class TlsChannel(Channel):
         host = settings.server_name(name)
         try:
             return context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        except ValueError:
+        except (ValueError, TypeError):  # TypeError for a NUL
             raise UsageError(f"{host!r} is not a name that TLS could verify") from None
 
     # --- handshake ---------------------------------------------------------------------------------

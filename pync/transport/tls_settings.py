@@ -84,23 +84,28 @@ class TlsSettings:
             context = self._contexts[server] = self._server(names) if server else self._client()
         return context
 
-    def listener_facts(self, host: str, port: int | str, *, names: Sequence[str] = ()) -> dict[str, Any]:
-        """Facts of the `secured` event of a listener on `host`:`port`: {} with a certificate of the user's.
+    def listener_facts(self, bound: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Facts of the `secured` event of a listener: {} with a certificate of the user's.
 
-        Else `listener`, `fingerprint` and `command`, which is what to type at the other end. Raises
-        LocalError and UsageError for unusable files, so that a listener fails before it says that it listens.
+        `bound` are the facts of its `listening` events. Else `listener`, `fingerprint`, and `command`, what
+        to type at the other end. Raises LocalError and UsageError for unusable files: call it before the
+        first client.
         """
         import socket
 
         mine = socket.gethostname()
-        anywhere = host in ("", "*", "0.0.0.0", "::")
-        own = ["localhost", "127.0.0.1", "::1", mine] if anywhere else [host, "localhost"]
-        self.context(server=True, names=[*names, *own])
+        names = ["localhost", "127.0.0.1", "::1", mine]
+        places = [fact["address"] for fact in bound if fact.get("address")]
+        anywhere = [place for place in places if place in ("0.0.0.0", "::")]
+        self.context(server=True, names=[*(place for place in places if place not in anywhere), *names])
         if self._own is None:
             return {}
         mark = certs.fingerprint(self._own)
-        place = f"{mine if anywhere else host} {port}"
-        command = f"pync connect --tls {place} --tls-fingerprint {mark}"
+        if places:
+            where = f"{mine if anywhere else places[0]} {bound[0]['port']}"
+        else:
+            where = f"unix:{bound[0].get('path', '')}"
+        command = f"pync connect --tls {where} --tls-fingerprint {mark}"
         return {"listener": True, "fingerprint": mark, "command": command}
 
     def server_name(self, host: str | None) -> str | None:
