@@ -3,16 +3,20 @@
 The specification. Numbers are big-endian, names are raw bytes, nothing is ever trusted for being announced.
 
 1. Greeting. Both ends speak at once, whoever connected, and say the same 18 bytes:
-   magic (8: 89 "pync" 0D 0A 1A), highest and lowest version spoken (1 byte each), role (1: 1 sends, 2 receives), flags
-   (1: bit 0 a secret is required, bit 1 this CPU does AES in hardware), length of extra fields (2, at most 1024; zero
-   in version 1, skipped by it), and after those the CRC-32 of all that (4). The version used is the
-   highest both speak. Bytes that are not the magic are an unframed peer, known from the first wrong byte.
-   Two ends of one role, or one with and one without a secret, end here: no payload ever crosses.
-2. Secret (only if both require one): see `pync.proto.secret`. PAKE from both, PROOF from the sender, PROOF from
+   magic (8: 89 "pync" 0D 0A 1A), highest and lowest version spoken (1 byte each), role (1: 1 sends, 2
+   receives), flags (1: bit 0 a secret is required, bit 1 this CPU does AES in hardware), length of extra
+   fields (2, at most 1024; zero in version 1, skipped by it), and after those the CRC-32 of all that (4).
+   The version used is the highest both speak. Bytes that are not the magic are an unframed peer, known from
+   the first wrong byte. Two ends of one role, or one with and one without a secret, end here: no payload
+   ever crosses.
+2. Secret (only if both require one): see `pync.proto.secret`. PAKE from both, PROOF from the sender, PROOF
+from
    the receiver; from then on everything travels in sealed records.
-3. Frames. type (1), length (3), payload, and the low 8 bytes of the XXH3-64 of type, length and payload, so that no
-   flipped bit can change a name, a size or a confirmation. Unknown types from 128 up are skipped, others are an
-   error. A payload ends in optional fields - tag (1), length (2), value - of which unknown ones are skipped.
+3. Frames. type (1), length (3), payload, and the low 8 bytes of the XXH3-64 of type, length and payload, so
+that no
+   flipped bit can change a name, a size or a confirmation. Unknown types from 128 up are skipped, others
+   are an error. A payload ends in optional fields - tag (1), length (2), value - of which unknown ones are
+   skipped.
 4. The session:
      sender                                  receiver
      BEGIN  session token, digest, count     READY    (after it asked its user, if it has to)
@@ -23,19 +27,23 @@ The specification. Numbers are big-endian, names are raw bytes, nothing is ever 
                                              DONE     entry n: identical, skipped, refused, failed, damaged
      FINISH counts                           SUMMARY  counts
      BYE
-   Entries are numbered from 0 by counting. The sender goes on without waiting for confirmations, at most WINDOW
-   entries ahead. An ENTRY of a file carries a body in one of three ways: INLINE, digest and contents inside the frame
-   (up to INLINE_MAX); EAGER, the body follows at once; neither, the sender waits for the ANSWER.
-   A LEAVE entry closes the innermost open directory with its mode and times.
-5. Resume. ANSWER says how many bytes the receiver has and their digest; both ends read that much of their own
-   file at the same time, the sender says MATCH yes or no, and on yes the body starts there. ANSWER also says what
-   follows a no: the whole body, or nothing because the name is taken.
-   Nothing is remembered between runs but the partial file itself, so nothing can disagree with it.
-6. Body. RUN announces up to RUN_MAX bytes that follow raw, outside any frame, so that they can go straight from file
-   to socket; PACKED the same as one zstd frame; HOLE that many zero bytes. END carries the digest of the whole
-   file, wherever the body started. A receiver that cannot take the body says DONE at once, and the sender
-   cuts it short with an END of status STOPPED.
-7. The end. The sender is done with SUMMARY: everything confirmed is verified and renamed into place. BYE tells the
+   Entries are numbered from 0 by counting. The sender goes on without waiting for confirmations, at most
+   WINDOW entries ahead. An ENTRY of a file carries a body in one of three ways: INLINE, digest and contents
+   inside the frame (up to INLINE_MAX); EAGER, the body follows at once; neither, the sender waits for the
+   ANSWER. A LEAVE entry closes the innermost open directory with its mode and times.
+5. Resume. ANSWER says how many bytes the receiver has, at first without a digest: both ends then read that
+much of
+   their own file at the same time. A second ANSWER brings the receiver's digest, the sender says MATCH yes or
+   no, and on yes the body starts there. ANSWER also says what follows a no: the whole body, or nothing
+   because the name is taken. An offset of 0 needs no MATCH. Nothing is remembered between runs but the
+   partial file itself, so nothing can disagree with it, and the sender would have to read its prefix anyway.
+6. Body. RUN announces up to RUN_MAX bytes that follow raw, outside any frame, so that they can go straight
+from file
+   to socket; PACKED the same as one zstd frame; HOLE that many zero bytes. END carries the digest of the
+   whole file, wherever the body started. A receiver that cannot take the body says DONE at once, and the
+   sender cuts it short with an END of status STOPPED.
+7. The end. The sender is done with SUMMARY: everything confirmed is verified and renamed into place. BYE
+tells the
    receiver so; without it, it stays reachable for a while, since the sender may not know yet.
    ABORT, from either side at any time, gives a reason and an exit status. KEEPALIVE says "busy, not dead".
    A sender that lost the connection starts a new session with the same token: it takes over from the old one.
@@ -60,8 +68,8 @@ GREETING = struct.Struct("!8sBBBBH")
 EXTRA_MAX = 1024
 
 # Frame types. Which side may send which is checked where they are handled.
-(BEGIN, READY, ENTRY, ANSWER, MATCH, RUN, HOLE, PACKED, END, CONFIRM, DONE, FINISH, SUMMARY, BYE, ABORT) = range(
-    1, 16
+(BEGIN, READY, ENTRY, ANSWER, MATCH, RUN, HOLE, PACKED, END, CONFIRM, DONE, FINISH, SUMMARY, BYE, ABORT) = (
+    range(1, 16)
 )
 PAKE, PROOF = 32, 33
 KEEPALIVE = 128
@@ -72,7 +80,9 @@ SKIPPABLE = 128
 HEADER_SIZE = 4
 CHECK_SIZE = 8
 INLINE_MAX = 64 << 10  # a file up to this size travels inside its ENTRY
-EAGER_MAX = 1 << 20  # up to this one the body follows at once: a wasted MiB is cheaper than a wait for an answer
+EAGER_MAX = (
+    1 << 20
+)  # up to this one the body follows at once: a wasted MiB is cheaper than a wait for an answer
 FRAME_MAX = INLINE_MAX + (16 << 10)  # contents, a path (4 KiB), a link target (4 KiB), the fixed part
 RUN_MAX = 16 << 20  # what a sender must still deliver when its file shrinks under it
 PACKED_MAX = 1 << 20  # unpacked size of a PACKED block
@@ -101,7 +111,7 @@ class Greeting(NamedTuple):
 
     def encode(self) -> bytes:
         """The bytes on the wire."""
-            head = GREETING.pack(MAGIC, self.highest, self.lowest, self.role, self.flags, len(self.extra))
+        head = GREETING.pack(MAGIC, self.highest, self.lowest, self.role, self.flags, len(self.extra))
         head += self.extra
         return head + struct.pack("!I", crc32(head))
 
@@ -140,7 +150,9 @@ def agree(mine: Greeting, theirs: Greeting) -> int:
         raise NetworkError(f"both ends want to {verb}")
     if (mine.flags ^ theirs.flags) & FLAG_SECRET:
         if mine.flags & FLAG_SECRET:
-            raise IntegrityError("the other end uses no secret, this one requires it; nothing was transferred")
+            raise IntegrityError(
+                "the other end uses no secret, this one requires it; nothing was transferred"
+            )
         raise IntegrityError("the other end requires a secret (--secret); nothing was transferred")
     return version
 

@@ -1,7 +1,9 @@
-"""What the frames of `pync.proto.transfer` say: one value per message, packed and parsed, every length capped.
+"""What the frames of `pync.proto.transfer` say: one value per message, packed and parsed, every length
+capped.
 
 A parser raises ProtocolError for anything short, too long or out of range. Optional fields at the end of
-a payload are tag (1), length (2), value; a reader skips the tags it does not know, so that a later version may add some.
+a payload are tag (1), length (2), value; a reader skips the tags it does not know, so that a later version
+may add some.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ UNKNOWN_SIZE = (1 << 64) - 1
 
 # Entry kinds
 FILE, DIRECTORY, SYMLINK, STREAM, LEAVE = 1, 2, 3, 4, 5
-# Entry flags: how the body of a file travels
-EAGER, INLINE = 1, 2
+# Entry flags: how the body of a file travels; AFRESH: whatever the receiver has of it
+EAGER, INLINE, AFRESH = 1, 2, 4
 # Digests by their number on the wire
 CHECKSUMS = {1: "xxh3", 2: "blake3", 3: "sha256"}
 CHECKSUM_NUMBERS = {name: number for number, name in CHECKSUMS.items()}
@@ -56,7 +58,7 @@ class Begin(NamedTuple):
 
     token: bytes
     checksum: str
-    count: int  # paths named, not files below them
+    paths: int  # named by the user, not the files below them
     size: int  # bytes, UNKNOWN_SIZE where only a walk or the end of stdin would tell
     name: bytes = b""  # of the first one, for the question to the user
 
@@ -110,7 +112,7 @@ class Done(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """FINISH (entries, failed at the source, bytes) and SUMMARY (delivered, failed, bytes); `code` is an exit status."""
+    """FINISH: entries, failed at the source, bytes. SUMMARY: delivered, failed, bytes, exit status."""
 
     entries: int
     failed: int
@@ -159,19 +161,19 @@ def _take(data: bytes, at: int, length: int, most: int) -> bytes:
 
 
 def pack_begin(begin: Begin) -> bytes:
-    return _BEGIN.pack(
-        begin.token, CHECKSUM_NUMBERS[begin.checksum], begin.count, begin.size
-    ) + fields((FIELD_NAME, begin.name[:NAME_MAX]))
+    return _BEGIN.pack(begin.token, CHECKSUM_NUMBERS[begin.checksum], begin.paths, begin.size) + fields(
+        (FIELD_NAME, begin.name[:NAME_MAX])
+    )
 
 
 def parse_begin(data: bytes) -> Begin:
     if len(data) < _BEGIN.size:
         raise ProtocolError("a message was cut short")
-    token, checksum, count, size = _BEGIN.unpack_from(data)
+    token, checksum, paths, size = _BEGIN.unpack_from(data)
     if checksum not in CHECKSUMS:
         raise ProtocolError(f"the peer uses a digest this version does not know ({checksum})")
     name = parse_fields(data[_BEGIN.size :]).get(FIELD_NAME, b"")
-    return Begin(token, CHECKSUMS[checksum], count, size, name[:NAME_MAX])
+    return Begin(token, CHECKSUMS[checksum], paths, size, name[:NAME_MAX])
 
 
 def pack_entry(entry: Entry) -> bytes:
@@ -235,9 +237,7 @@ def parse_match(data: bytes) -> Match:
 
 
 def pack_end(end: End) -> bytes:
-    return (
-        _END.pack(end.status, end.size, len(end.digest)) + end.digest + end.reason[:REASON_MAX]
-    )
+    return _END.pack(end.status, end.size, len(end.digest)) + end.digest + end.reason[:REASON_MAX]
 
 
 def parse_end(data: bytes) -> End:
@@ -321,3 +321,27 @@ def parse_packed(data: bytes) -> tuple[int, int]:
     if not 0 < packed <= size <= PACKED_MAX:
         raise ProtocolError("the peer announced an impossible block")
     return size, packed
+
+
+def parse_ready(data: bytes) -> bytes:
+    """READY: the token of the receiver. Another token than before is another receiver, which has nothing yet."""
+    return _take(data, 0, 16, 16)
+
+
+def split_path(path: bytes) -> tuple[bytes, ...]:
+    """The names on the way to an entry. Raises ValueError, in words, for a path that could lead anywhere else.
+
+    Newlines, escape codes and bytes that are not UTF-8 are legal in names here and stay; who prints them
+    escapes them.
+    """
+    if not path or len(path) > PATH_MAX:
+        raise ValueError("its path is empty or too long")
+    if b"\0" in path:
+        raise ValueError("its name contains a NUL")
+    parts = tuple(path.split(b"/"))
+    for part in parts:
+        if part in (b"", b".", b".."):
+            raise ValueError("its path is absolute or leaves the directory")
+        if len(part) > NAME_MAX:
+            raise ValueError("its name is too long")
+    return parts

@@ -1,0 +1,123 @@
+"""What a transfer tells the user: events for files and their fate, a tick of counters for the progress
+line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pync.errors import ExitCode
+from pync.loop import Loop, Timer
+from pync.proto import transfer_messages as messages
+from pync.proto.escape import printable
+from pync.report import Event, Report
+
+TICK = 0.1
+
+
+class Tally:
+    """What became of the files of one transfer, for the summary and the exit status."""
+
+    def __init__(self) -> None:
+        self.files = 0  # everything but directories
+        self.delivered = 0
+        self.failed = 0
+        self.damaged = 0
+        self.size = 0
+        self.first_failure = ""
+
+    def note(self, *, is_file: bool, status: int, size: int = 0, name: bytes = b"", why: str = "") -> None:
+        """One entry is settled."""
+        if is_file:
+            self.files += 1
+        if status in messages.DELIVERED:
+            if is_file:
+                self.delivered += 1
+                self.size += size
+            return
+        self.failed += 1
+        if status == messages.DAMAGED:
+            self.damaged += 1
+        if not self.first_failure:
+            self.first_failure = f"{printable(name) or 'stdin'}: {why}"
+
+    @property
+    def code(self) -> ExitCode:
+        """Wrong bytes over partial success; a failure alone is a local error."""
+        if self.damaged:
+            return ExitCode.INTEGRITY
+        if not self.failed:
+            return ExitCode.OK
+        return ExitCode.PARTIAL if self.files > 1 else ExitCode.USAGE
+
+    def facts(self) -> dict[str, Any]:
+        """For the `summary` event."""
+        return {"files": self.delivered, "failed": self.failed, "bytes": self.size, "code": int(self.code)}
+
+
+def file_event(
+    report: Report,
+    name: bytes,
+    size: int,
+    status: int,
+    *,
+    digest: bytes = b"",
+    checksum: str = "",
+    why: str = "",
+    peer: str = "",
+    saved_as: bytes = b"",
+) -> None:
+    """One file is settled. Names are escaped here: they may have been chosen to hurt a terminal."""
+    facts: dict[str, Any] = {
+        "name": printable(name),
+        "size": size,
+        "status": messages.STATUS_WORDS[status],
+        "digest": f"{checksum}:{digest.hex()}" if digest else "",
+    }
+    if why:
+        facts["reason"] = printable(why)
+    if saved_as and saved_as != name:
+        facts["saved_as"] = printable(saved_as)
+    if peer:
+        facts["peer"] = peer
+    report(Event("file", facts))
+
+
+class Progress:
+    """Reports counters ten times a second while it runs; costs nothing a chunk."""
+
+    def __init__(self, loop: Loop, report: Report, counters: Callable[[], dict[str, Any]]) -> None:
+        self._loop = loop
+        self._report = report
+        self._counters = counters
+        self._begin = loop.now()
+        self._last = (0.0, 0)
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Begin ticking."""
+        self._begin = self._loop.now()
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        """Idempotent; reports a last time, so that the line ends with the true figures."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._tell()
+
+    def _tick(self) -> None:
+        self._tell()
+        self._timer = self._loop.call_later(TICK, self._tick)
+
+    def _tell(self) -> None:
+        facts = self._counters()
+        seconds = self._loop.now() - self._begin
+        moved = facts["sent"] + facts["received"]
+        before, count = self._last
+        span = seconds - before
+        facts["seconds"] = round(seconds, 3)
+        facts["rate"] = round((moved - count) / span) if span > 0 else 0
+        self._last = (seconds, moved)
+        self._report(Event("progress", facts))

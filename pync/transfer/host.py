@@ -1,0 +1,156 @@
+"""Clients of a listening transfer: each accepted, secured and handled in a task of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from pync.errors import LocalError, PyncError, reason
+from pync.loop import Loop, Task
+from pync.report import Event, Report
+from pync.transport.channel import Channel
+from pync.transport.listen import Acceptor, Bound, bind
+from pync.transport.settings import SocketSettings
+from pync.transport.stream import StreamSocket
+
+TLS_SECONDS = 15.0
+Handle = Callable[[Channel], Awaitable[None]]
+
+
+class Serves(Protocol):
+    """What a Host needs: `client` owns its channel and does not raise for what a client did."""
+
+    async def client(self, channel: Channel) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Host:
+    """Accepts on bound sockets until closed.
+
+    `handle` owns its channel and must not raise for what a client did.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        bound: Bound,
+        report: Report,
+        handle: Handle,
+        failed: Callable[[BaseException], None],
+        tls: Any,
+        *,
+        keep: bool,
+    ) -> None:
+        self._loop = loop
+        self._report = report
+        self._handle = handle
+        self._failed = failed
+        self._tls = tls
+        self._keep = keep
+        self.port = bound.port
+        self.tasks: set[Task] = set()
+        self._acceptor: Acceptor | None = Acceptor(loop, bound, self._on_client, self._on_full)
+
+    def _on_full(self, why: str) -> None:
+        self._report(Event("waiting", {"reason": f"cannot accept now: {why}"}))
+
+    def _on_client(self, sock: Any, _address: Any) -> None:
+        task = self._loop.spawn(self._client(StreamSocket(sock)))
+        if not task.done:
+            self.tasks.add(task)
+        task.on_done(self._over)
+
+    def _over(self, task: Task) -> None:
+        self.tasks.discard(task)
+        try:
+            task.result()
+        except BaseException as error:
+            self._failed(error)
+
+    async def _client(self, channel: Channel) -> None:
+        try:
+            if self._tls is not None:
+                from pync.transport.tls import start_tls
+
+                by = self._loop.now() + TLS_SECONDS
+                channel = await start_tls(self._loop, channel, self._tls, server=True, name=None, deadline=by)
+        except PyncError as error:
+            facts = {"sent": 0, "received": 0, "reason": error.message}
+            self._report(Event("closed", {**channel.facts(), **facts}))
+            channel.detach(self._loop)
+            channel.close()
+            return
+        try:
+            await self._handle(channel)
+        finally:
+            if not self._keep:
+                channel.detach(self._loop)
+                channel.close()
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; idempotent."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
+            self._acceptor = None
+
+    def close(self, error: BaseException) -> None:
+        """End everything that still runs with `error`; idempotent."""
+        self.stop_accepting()
+        self._failed = lambda _error: None
+        for task in list(self.tasks):
+            task.cancel(error)
+
+
+def open_host(
+    loop: Loop,
+    options: Any,
+    report: Report,
+    settings: SocketSettings,
+    tls: Any,
+    serving: Serves,
+    *,
+    keep: bool = False,
+) -> Host:
+    """Bind, say so in all the ways that were asked for, and accept. Raises LocalError.
+
+    `keep`: channels outlive their task, whoever took them closes them.
+    """
+    bound = bind(options.endpoint, settings)
+    try:
+        # unusable certificates come out here, before anybody is told that we listen
+        said = tls.listener_facts(options.endpoint.host, bound.port) if tls is not None else {}
+        for facts in bound.facts():
+            report(Event("listening", facts))
+        if said:
+            report(Event("secured", said))
+        if options.port_file is not None:
+            write_port_file(options.port_file, bound.port)
+        if options.ready_fd is not None:
+            tell_ready(options.ready_fd)
+    except BaseException:
+        bound.close()
+        raise
+    return Host(loop, bound, report, serving.client, serving.fail, tls, keep=keep)
+
+
+def write_port_file(path: str, port: int) -> None:
+    """The port alone on a line, whole at once, by rename. Raises LocalError."""
+    draft = f"{path}.{os.getpid()}"
+    try:
+        with open(draft, "w", encoding="utf-8") as file:
+            file.write(f"{port}\n")
+        os.replace(draft, path)
+    except OSError as error:
+        raise LocalError(f"--port-file {path}: {reason(error)}") from None
+
+
+def tell_ready(fd: int) -> None:
+    """One newline on `fd`, then close it. Raises LocalError."""
+    try:
+        os.write(fd, b"\n")
+        if fd > 2:
+            os.close(fd)
+    except OSError as error:
+        raise LocalError(f"--ready-fd {fd}: {reason(error)}") from None

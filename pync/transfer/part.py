@@ -1,0 +1,204 @@
+"""A file on its way in: written as `NAME.part`, verified, synced, then renamed. See `pync.transfer.root`.
+
+A partial file of ours carries the sticky bit, which means nothing on a file and never arrives on one (modes
+are cut to 0o777). So an interrupted `report.part` is told from a file that somebody called `report.part`:
+the latter is only taken over if it turns out to be the beginning of the very file that comes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from typing import Any
+
+from pync.proto import transfer_messages as messages
+from pync.transfer.root import Refused, Root, failed, free_name, look, part_name, set_times
+
+MARK = stat.S_ISVTX
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+ATTEMPTS = 16
+
+
+class Part:
+    """An open partial file. `size` bytes of it are there; `ours` tells whether it may be emptied."""
+
+    def __init__(self, parent: int, name: bytes, part: bytes, fd: int, size: int, ours: bool) -> None:
+        self.parent = parent
+        self.name = name
+        self.part = part
+        self.fd = fd
+        self.size = size
+        self.ours = ours
+        self.at = 0
+
+    def claim(self) -> None:
+        """It is ours now: mark it."""
+        if not self.ours:
+            os.fchmod(self.fd, MARK | 0o600)
+            self.ours = True
+
+    def start_at(self, offset: int) -> None:
+        """Drop what follows `offset` and write on from there."""
+        self.claim()
+        if self.size != offset:
+            os.ftruncate(self.fd, offset)
+            self.size = offset
+        self.at = offset
+
+    def write(self, view: memoryview) -> None:
+        """Append. Raises Refused (no space left, say); what was written stays for a later resume."""
+        try:
+            while view:
+                count = os.pwrite(self.fd, view, self.at)
+                self.at += count
+                view = view[count:]
+        except OSError as error:
+            raise failed(error) from None
+
+    def skip(self, count: int) -> None:
+        """Leave a hole."""
+        self.at += count
+
+    def finish(self) -> None:
+        """The file ends here, be it in a hole. Raises Refused."""
+        try:
+            os.ftruncate(self.fd, self.at)
+        except OSError as error:
+            raise failed(error) from None
+
+    def settle(self, entry: messages.Entry, policy: str, settled: set[tuple[int, bytes]]) -> bytes:
+        """Mode, times and its final name, in one rename; the name it got. The contents are synced by now."""
+        name = self.name
+        try:
+            os.fchmod(self.fd, entry.mode & 0o777)
+            set_times(self.fd, entry.mtime)
+            if look(self.parent, name) is not None:
+                name = taken(self.parent, name, policy)
+            os.rename(self.part, name, src_dir_fd=self.parent, dst_dir_fd=self.parent)
+        except OSError as error:
+            raise failed(error) from None
+        if name.endswith(b".part"):
+            settled.add((os.fstat(self.parent).st_ino, name))
+        return name
+
+    def remove(self) -> None:
+        """It is of no use to anybody."""
+        try:
+            os.unlink(self.part, dir_fd=self.parent)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Idempotent; what is on disk stays."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def taken(parent: int, name: bytes, policy: str) -> bytes:
+    """The name to use although `name` is taken, by the user's choice. Raises Refused."""
+    if policy == "rename":
+        return free_name(parent, name)
+    there = look(parent, name)
+    if there is not None and policy != "overwrite":
+        raise Refused("it exists already")
+    if there is not None and stat.S_ISDIR(there.st_mode):
+        raise Refused("a directory of that name exists")
+    return name
+
+
+def open_part(root: Root, parent: int, name: bytes, *, after: Part | None = None) -> Part:
+    """The partial file for `name`, new or from an earlier run; `after` one that must not be touched.
+
+    Raises Refused when another transfer is writing it, or when it cannot be created.
+    """
+    start = 0
+    if after is not None:
+        while part_name(name, start) != after.part:
+            start += 1
+        start += 1
+    for attempt in range(start, ATTEMPTS):
+        candidate = part_name(name, attempt)
+        if root.settled_parts and (os.fstat(parent).st_ino, candidate) in root.settled_parts:
+            continue
+        try:
+            fd = os.open(candidate, _OPEN, MARK | 0o600, dir_fd=parent)
+        except OSError as error:
+            in_the_way = error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
+            if in_the_way and look(parent, candidate) is not None:
+                continue
+            raise failed(error) from None
+        part = _adopt(parent, name, candidate, fd)
+        if part is not None:
+            return part
+        os.close(fd)
+    raise Refused("all names for its partial file are taken")
+
+
+def _adopt(parent: int, name: bytes, candidate: bytes, fd: int) -> Part | None:
+    """Lock what was opened and see whether it may be used; None for the next name."""
+    there = os.fstat(fd)
+    if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+        return None  # written through a second name it would change a file elsewhere
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Refused("another transfer is writing it right now") from None
+    except OSError:
+        pass  # a file system without locks
+    now = look(parent, candidate)
+    if now is None or now.st_ino != there.st_ino or now.st_dev != there.st_dev:
+        return None  # whoever held it renamed it between our open and our lock
+    size = os.fstat(fd).st_size
+    ours = bool(there.st_mode & MARK) or not size
+    part = Part(parent, name, candidate, fd, size, ours=ours)
+    if ours and not there.st_mode & MARK:
+        part.ours = False
+        part.claim()
+    return part
+
+
+def write_small(parent: int, name: bytes, entry: messages.Entry, umask: int, *, fsync: bool) -> bool:
+    """A whole verified file at once, its name known to be free. False: a partial file is in the way.
+
+    The same steps as a large one without what only matters when it takes long: nobody can meet it half
+    written, so it needs neither a lock nor a mark.
+    """
+    part = name + b".part" if len(name) <= 250 else part_name(name)
+    mode = entry.mode & 0o777
+    try:
+        fd = os.open(part, _CREATE, mode or 0o600, dir_fd=parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise failed(error) from None
+    try:
+        _fill_small(fd, entry, mode if mode & umask or not mode else None, fsync=fsync)
+        os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError as error:
+        try:
+            os.unlink(part, dir_fd=parent)
+        except OSError:
+            pass
+        raise failed(error) from None
+    finally:
+        os.close(fd)
+    return True
+
+
+def _fill_small(fd: int, entry: messages.Entry, mode: int | None, *, fsync: bool) -> None:
+    body: Any = entry.body
+    while len(body):
+        count = os.write(fd, body)
+        if count == len(body):
+            break
+        body = body[count:]
+    if mode is not None:
+        os.fchmod(fd, mode)
+    set_times(fd, entry.mtime)
+    if fsync:
+        os.fsync(fd)

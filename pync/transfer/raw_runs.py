@@ -1,0 +1,140 @@
+"""`send --raw` and `recv --raw`, from meeting the other end to the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pync.commands.options import RecvOptions, SendOptions
+from pync.errors import NetworkError, TimedOut, UsageError
+from pync.loop import Loop
+from pync.report import Event, Report
+from pync.transfer.calls import Dial, Patience
+from pync.transfer.events import Progress
+from pync.transfer.host import open_host
+from pync.transfer.raw import RawPipe, close, open_input, open_output
+from pync.transport.channel import Channel
+from pync.transport.settings import SocketSettings
+
+
+async def send_raw(
+    loop: Loop, options: SendOptions, report: Report, reach: Dial, settings: SocketSettings, tls: Any
+) -> None:
+    """The bytes of one file or of stdin, then our end."""
+    if len(options.paths) > 1:
+        raise UsageError("--raw sends one file: bytes have no names")
+    source = open_input(options.paths[0] if options.paths else "-")
+    try:
+        channel = await _meet(loop, options, report, reach, settings, tls, listens=options.listen)
+        try:
+            pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)
+            await _watched(loop, options, report, pipe, "sent", source.size, _send(pipe, source))
+            channel.detach(loop)
+            channel.close()
+        except BaseException:
+            channel.detach(loop)
+            channel.reset()  # what arrived is not whole: the other end must not take it for the end
+            raise
+    finally:
+        close(source, loop)
+
+
+async def _send(pipe: RawPipe, source: Channel) -> None:
+    await pipe.send(source)
+    await pipe.finish_sending()
+
+
+async def recv_raw(
+    loop: Loop, options: RecvOptions, report: Report, reach: Dial, settings: SocketSettings, tls: Any
+) -> None:
+    """Whatever comes until the peer's end, to stdout or one file."""
+    sink = open_output(options.output)
+    try:
+        channel = await _meet(loop, options, report, reach, settings, tls, listens=not options.connect)
+        try:
+            channel.probe()
+            pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)
+            await _watched(loop, options, report, pipe, "received", None, pipe.receive(sink))
+            channel.send_eof()
+            channel.detach(loop)
+            channel.close()
+        except BaseException:
+            channel.detach(loop)
+            channel.reset()
+            raise
+        if sink.write_fd == 1:
+            sink.send_eof()
+    finally:
+        close(sink, loop)
+
+
+async def _meet(
+    loop: Loop,
+    options: Any,
+    report: Report,
+    reach: Dial,
+    settings: SocketSettings,
+    tls: Any,
+    *,
+    listens: bool,
+) -> Channel:
+    """The one connection. Dialing goes on for --retry-for; after that nothing can be repeated."""
+    if listens:
+        return await _accept_one(loop, options, report, settings, tls)
+    patience = Patience(loop, options.retry_for, report)
+    while True:
+        try:
+            return await reach(patience.until)
+        except (NetworkError, TimedOut) as error:
+            await patience.wait(error)
+
+
+async def _accept_one(
+    loop: Loop, options: Any, report: Report, settings: SocketSettings, tls: Any
+) -> Channel:
+    came: list[Channel] = []
+    flag = loop.flag()
+    failures: list[BaseException] = []
+
+    class First:
+        """Takes the first client and lets the Host keep nothing."""
+
+        async def client(self, channel: Channel) -> None:
+            came.append(channel)
+            flag.set()
+            await over.wait()
+
+        def fail(self, error: BaseException) -> None:
+            failures.append(error)
+            flag.set()
+
+    over = loop.flag()
+    host = open_host(loop, options, report, settings, tls, First(), keep=True)
+    try:
+        until = loop.now() + options.timeout if options.timeout is not None else None
+        if not await flag.wait(until):
+            raise TimedOut(f"nobody came within {options.timeout:g}s")
+    finally:
+        host.stop_accepting()
+        over.set()
+    if failures:
+        raise failures[0]
+    return came[0]
+
+
+async def _watched(
+    loop: Loop, options: Any, report: Report, pipe: RawPipe, word: str, total: int | None, work: Any
+) -> None:
+    """`work` with progress events and a summary around it."""
+    begin = loop.now()
+
+    def counters() -> dict[str, Any]:
+        return {"sent": 0, "received": 0, "total": total, word: pipe.moved}
+
+    progress = Progress(loop, report, counters)
+    if options.progress:
+        progress.start()
+    try:
+        await work
+    finally:
+        progress.stop()
+    report(Event("summary", {**counters(), "seconds": round(loop.now() - begin, 3)}))

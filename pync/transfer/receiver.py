@@ -1,0 +1,277 @@
+"""The receiving side of one transfer: one entry after the other, verified, in place, then confirmed.
+
+A Reception is what one sender delivers, across as many connections as it takes; an Incoming is one
+connection of it. Whatever happens to one entry is that entry's fate and the next one is taken; only damage
+to the stream itself ends the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pync.errors import LocalError
+from pync.loop import Loop
+from pync.proto import transfer as proto
+from pync.proto import transfer_messages as messages
+from pync.proto.escape import printable
+from pync.report import Event, Report
+from pync.transfer import digests
+from pync.transfer.events import Tally, file_event
+from pync.transfer.filing import Filed, Filing, ReceiveTerms
+from pync.transfer.intake import Intake
+from pync.transfer.place import Place
+from pync.transfer.root import Refused, Root, look
+from pync.transfer.sink import Output, OutputClosed, StreamSink
+from pync.transfer.wire import Wire
+
+Ask = Callable[[Wire, messages.Begin], Awaitable[bool]]
+CONFIRM_EVERY = 256
+
+
+class Reception:
+    """What one sender delivers here."""
+
+    def __init__(
+        self, loop: Loop, terms: ReceiveTerms, report: Report, place: Place, *, ask: Ask | None = None
+    ) -> None:
+        self.loop = loop
+        self.terms = terms
+        self.report = report
+        self.place = place
+        self.ask = ask
+        self.token = os.urandom(16)
+        self.sender = b""
+        self.tally = Tally()
+        self.total: int | None = None
+        self.finished = False  # everything is in place and the summary is on its way
+        self.progressed = False
+        # what stdout or a device got of the entry that was cut, to go on from there
+        self.stream_path: bytes | None = None
+        self.stream_hasher: Any = None
+        self.stream_size = 0
+
+
+class Incoming:
+    """One connection of a Reception, after greeting and secret."""
+
+    def __init__(self, reception: Reception, wire: Wire, begin: messages.Begin) -> None:
+        self._of = reception
+        self._wire = wire
+        self._begin = begin
+        self._checksum = begin.checksum
+        self._digest_of = digests.one_shot(begin.checksum)
+        self.intake = Intake(wire, reception.terms.max_size)
+        self._filing = Filing(wire, reception.terms, begin.checksum, self.intake)
+        self._number = 0
+        self._confirmed = 0  # entries before this one are confirmed or DONE
+        self._root: Root | None = None
+
+    # --- the session ---------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take everything. Returns once the sender knows (BYE); raises what stopped that."""
+        of, wire = self._of, self._wire
+        of.progressed = False
+        of.place.refuse_several(self._begin)
+        if of.ask is not None:
+            if not await of.ask(wire, self._begin):
+                raise LocalError("refused: the question was answered with no")
+            of.ask = None
+        if self._begin.size != messages.UNKNOWN_SIZE:
+            of.total = self._begin.size
+        wire.put(proto.READY, of.token)
+        self._root = of.place.new_root() if of.place.makes_files else None
+        try:
+            await self._entries()
+        finally:
+            if self._root is not None:
+                self._root.close()
+
+    async def _entries(self) -> None:
+        wire = self._wire
+        while True:
+            frame = wire.frame_now()
+            if frame is None:
+                self._confirm()
+                frame = await wire.frame()
+            if frame.kind == proto.ENTRY:
+                await self._entry(messages.parse_entry(frame.payload))
+            elif frame.kind == proto.FINISH:
+                await self._finish(messages.parse_counts(frame.payload))
+                return
+            else:
+                raise proto.ProtocolError("the peer sent something out of turn")
+
+    async def _finish(self, counts: messages.Counts) -> None:
+        of, wire = self._of, self._wire
+        if counts.entries != self._number:
+            raise proto.ProtocolError("the peer counted differently")
+        tally = of.tally
+        if counts.failed and not tally.failed:
+            why = "the sender could not read it"
+            tally.note(is_file=True, status=messages.FAILED, name=b"a file", why=why)
+        if self._root is not None and of.terms.fsync:
+            self._root.sync()
+        of.place.finish()
+        self._confirm()
+        summary = messages.Counts(tally.delivered, tally.failed, tally.size, int(tally.code))
+        wire.put(proto.SUMMARY, messages.pack_counts(summary))
+        of.finished = True
+        await wire.flush()
+        frame = await wire.frame()
+        if frame.kind != proto.BYE:
+            raise proto.ProtocolError("the peer sent something out of turn")
+        await wire.end()
+
+    def _confirm(self) -> None:
+        if self._confirmed < self._number:
+            self._wire.put(proto.CONFIRM, messages.pack_confirm(self._confirmed, self._number - 1))
+            self._confirmed = self._number
+
+    def _done(self, status: int, why: str = "", code: int = 0) -> None:
+        """Say what became of the current entry, unless that is an OK: those are confirmed in bulk."""
+        self._confirm()
+        done = messages.Done(self._number, status, why, code)
+        self._wire.put(proto.DONE, messages.pack_done(done))
+        self._wire.push()
+        self._confirmed = self._number + 1
+
+    # --- entries -------------------------------------------------------------------------------------
+
+    async def _entry(self, entry: messages.Entry) -> None:
+        intake = self.intake
+        intake.due = bool(entry.flags & messages.EAGER) or entry.size == messages.UNKNOWN_SIZE
+        intake.total = 0
+        self._filing.number = self._number
+        why = ""
+        filed = Filed(messages.OK, 0, b"", entry.path)
+        try:
+            filed = await self._file(entry)
+            if filed.status != messages.OK:
+                self._done(filed.status)
+        except Refused as refused:
+            why = refused.why
+            filed = filed._replace(status=refused.status, size=_announced(entry, intake.total))
+            self._done(refused.status, why, refused.code)
+            if intake.due:
+                await intake.drain()
+        self._number += 1
+        self._of.progressed = True
+        self._report(entry, filed, why)
+        if self._number - self._confirmed >= CONFIRM_EVERY:
+            self._confirm()
+            self._wire.push()
+
+    def _report(self, entry: messages.Entry, filed: Filed, why: str) -> None:
+        of = self._of
+        is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
+        if not is_file and filed.status in messages.DELIVERED:
+            return
+        of.tally.note(is_file=is_file, status=filed.status, size=filed.size, name=entry.path, why=why)
+        peer = self._wire.channel.peer
+        if filed.restarted:
+            reason = "the part from before is not of this file; it started over"
+            facts = {"reason": "restarted", "name": printable(entry.path), "message": reason, "peer": peer}
+            of.report(Event("waiting", facts))
+        file_event(
+            of.report,
+            entry.path,
+            filed.size,
+            filed.status,
+            digest=filed.digest,
+            checksum=self._checksum,
+            why=why,
+            peer=peer,
+            saved_as=filed.path,
+        )
+
+    async def _file(self, entry: messages.Entry) -> Filed:
+        """Take one entry, whatever it is. Raises Refused."""
+        terms, place = self._of.terms, self._of.place
+        inline = entry.kind == messages.FILE and bool(entry.flags & messages.INLINE)
+        if inline and self._digest_of(entry.body) != entry.digest:
+            raise Refused("its bytes were damaged on the way", status=messages.DAMAGED, code=4)
+        if entry.kind in (messages.FILE, messages.STREAM):
+            self._filing.check_size(entry.size)
+        output = place.stream_for(entry)
+        if output is not None:
+            return await self._to_stream(output, entry, inline=inline)
+        path, root = place.path_for(entry), self._root
+        if root is None:
+            raise Refused("there is no directory for it")
+        if entry.kind == messages.DIRECTORY:
+            root.make_directory(path)
+        elif entry.kind == messages.LEAVE:
+            root.leave(path, entry.mode, entry.mtime, fsync=terms.fsync)
+        elif entry.kind == messages.SYMLINK:
+            return Filed(root.make_link(path, entry, terms.policy), 0, b"", path)
+        elif inline:
+            return self._filing.small(root, path, entry)
+        elif entry.size == messages.UNKNOWN_SIZE and self._exists(root.locate(path)):
+            return Filed(messages.SKIPPED, 0, b"", path)
+        else:
+            return await self._filing.large(root, path, entry)
+        return Filed(messages.OK, 0, b"", path)
+
+    def _exists(self, where: tuple[int, bytes, bool]) -> bool:
+        """A stream cannot be compared before it is all here: refuse it now. True: skip it."""
+        if look(where[0], where[1]) is None or self._of.terms.policy in ("overwrite", "rename"):
+            return False
+        if self._of.terms.policy == "skip":
+            raise Refused("", status=messages.SKIPPED)
+        raise Refused("it exists already")
+
+    async def _to_stream(self, output: Output, entry: messages.Entry, *, inline: bool) -> Filed:
+        """To stdout or a device: verified at the end only. A cut one goes on where it was cut."""
+        of = self._of
+        if entry.kind not in (messages.FILE, messages.STREAM):
+            return Filed(
+                messages.SKIPPED if entry.kind == messages.SYMLINK else messages.OK, 0, b"", entry.path
+            )
+        sink = StreamSink(output.channel)
+        try:
+            if inline:
+                if of.stream_path is not None:
+                    raise Refused("it cannot go on in the middle of a stream", status=messages.FAILED)
+                await sink.write(self._wire, memoryview(entry.body))
+                return Filed(messages.OK, entry.size, entry.digest, entry.path)
+            hasher = await self._stream_start(entry)
+            of.stream_path, of.stream_hasher = entry.path, hasher
+            try:
+                end = await self.intake.read(sink, hasher, of.stream_size, entry.size)
+            finally:
+                of.stream_size = self.intake.total - self.intake.unwritten
+        except OutputClosed:
+            self._done(messages.FAILED, "its stdout was closed", 2)
+            raise
+        of.stream_path, of.stream_hasher, of.stream_size = None, None, 0
+        return Filed(messages.OK, end.size, end.digest, entry.path)
+
+    async def _stream_start(self, entry: messages.Entry) -> Any:
+        """Agree where a body to stdout starts; the hasher up to there."""
+        of, wire, intake = self._of, self._wire, self.intake
+        cut = of.stream_path is not None
+        if cut and (intake.due or of.stream_path != entry.path or of.stream_size > entry.size):
+            raise Refused("it cannot go on in the middle of a stream", status=messages.FAILED)
+        if intake.due:
+            return digests.new(self._checksum)
+        if not cut or not of.stream_size:
+            answer = messages.Answer(self._number, 0, b"", True)
+            wire.put(proto.ANSWER, messages.pack_answer(answer))
+            intake.due = True
+            return digests.new(self._checksum)
+        answer = messages.Answer(self._number, of.stream_size, of.stream_hasher.digest(), False)
+        wire.put(proto.ANSWER, messages.pack_answer(answer))
+        frame = await wire.frame()
+        if frame.kind != proto.MATCH or messages.parse_match(frame.payload).number != self._number:
+            raise proto.ProtocolError("the peer sent something out of turn")
+        if not messages.parse_match(frame.payload).equal:
+            raise Refused("it changed since the connection was cut", status=messages.FAILED)
+        intake.due = True
+        return of.stream_hasher
+
+
+def _announced(entry: messages.Entry, seen: int) -> int:
+    return entry.size if entry.size != messages.UNKNOWN_SIZE else seen

@@ -1,0 +1,430 @@
+"""The sending side of one transfer: offers entries, sends bodies, and believes nothing but confirmations.
+
+A Delivery is what one receiver gets, across as many connections as it takes; an Outgoing is one connection
+of it. Entries are settled strictly in order, so "how many are settled" is all there is to remember when a
+connection is lost: the next walk passes over that many - unless the receiver is a new one, or the tree
+changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from pync.errors import LocalError, NetworkError, reason
+from pync.loop import Loop
+from pync.proto import transfer as proto
+from pync.proto import transfer_messages as messages
+from pync.report import Event, Report
+from pync.transfer import digests
+from pync.transfer.body import Body
+from pync.transfer.events import Tally, file_event
+from pync.transfer.source import OPEN_FILE, Item, Walk
+from pync.transfer.squeeze import Squeezer
+from pync.transfer.wire import Lost, Wire
+from pync.transport.stdio import Stdio, kind_of
+
+Claim = Callable[[bytes, Wire], Awaitable[None]]
+
+
+class SendTerms(NamedTuple):
+    """How to send."""
+
+    checksum: str = "xxh3"
+    compress: str = "auto"
+    no_resume: bool = False
+
+
+class Waiting(NamedTuple):
+    """An entry that is not confirmed yet."""
+
+    number: int
+    order: int  # in the walk
+    path: bytes
+    kind: int
+    size: int
+    digest: bytes
+
+
+class Delivery:
+    """What one receiver gets. `progressed` tells whether the last connection got anything done."""
+
+    def __init__(self, loop: Loop, terms: SendTerms, report: Report, walk: Walk) -> None:
+        self.loop = loop
+        self.terms = terms
+        self.report = report
+        self.walk = walk
+        self.token = os.urandom(16)
+        self.tally = Tally()
+        self.settled = 0
+        self.settled_path = b""
+        self.seen = 0  # entries of the walk met so far, so that a problem is told once
+        self.total: int | None = None
+        self.sent = 0  # body bytes, all connections
+        self.progressed = False
+        self.spent_stdin = False
+        self._receiver = b""
+
+    def met(self, receiver: bytes) -> None:
+        """The receiver gave its token: another one than before has nothing yet."""
+        if receiver != self._receiver:
+            if self._receiver:
+                self.tally = Tally()
+            self._receiver = receiver
+            self.settled = self.seen = 0
+
+    def forget(self) -> None:
+        """The tree changed under us: begin from the start, what is there is identical anyway."""
+        self.settled = self.seen = 0
+        self.tally = Tally()
+
+
+class Outgoing:
+    """One connection of a Delivery, after greeting and secret."""
+
+    def __init__(self, delivery: Delivery, wire: Wire) -> None:
+        self._of = delivery
+        self._wire = wire
+        self._terms = delivery.terms
+        self._checksum = delivery.terms.checksum
+        self._digest_of = digests.one_shot(self._checksum)
+        self._squeezer = Squeezer(delivery.terms.compress)
+        self._waiting: deque[Waiting] = deque()
+        self._number = 0
+        self._answer: messages.Answer | None = None
+        self._done: messages.Done | None = None
+        self._summary: messages.Counts | None = None
+
+    # --- the session ---------------------------------------------------------------------------------
+
+    async def run(self, claim: Claim | None = None) -> None:
+        """Deliver everything. Returns when the receiver has confirmed all of it; raises what stopped that.
+
+        `claim` is asked with the receiver's token before anything is sent to it.
+        """
+        of, wire = self._of, self._wire
+        of.progressed = False
+        begin = messages.Begin(
+            of.token, self._checksum, len(of.walk.paths), of.walk.total(), of.walk.first_name
+        )
+        wire.put(proto.BEGIN, messages.pack_begin(begin))
+        await wire.flush()
+        frame = await wire.frame()
+        if frame.kind != proto.READY:
+            raise proto.ProtocolError("the peer answered out of turn")
+        receiver = messages.parse_ready(frame.payload)
+        if claim is not None:
+            await claim(receiver, wire)
+        of.met(receiver)
+        await self._entries()
+        counts = messages.Counts(self._number, of.tally.failed, of.sent)
+        wire.put(proto.FINISH, messages.pack_counts(counts))
+        await wire.flush()
+        while self._summary is None:
+            self._handle(await wire.frame())
+        if self._waiting:
+            raise proto.ProtocolError("the peer ended without confirming everything")
+        wire.put(proto.BYE)
+        await wire.end()
+
+    async def _entries(self) -> None:
+        of = self._of
+        for index, item in enumerate(of.walk):
+            if index < of.settled and item.kind not in (messages.DIRECTORY, messages.LEAVE):
+                if index == of.settled - 1 and item.path != of.settled_path:
+                    of.forget()
+                    raise Lost("the files changed while they were sent")
+                continue
+            while len(self._waiting) >= proto.WINDOW:
+                await self._reply()
+            if item.passed_over or item.problem:
+                self._pass_over(index, item)
+            else:
+                await self._send(index, item)
+            of.seen = max(of.seen, index + 1)
+            self._handle_all()
+
+    def _pass_over(self, index: int, item: Item) -> None:
+        of = self._of
+        if index < of.seen:
+            return
+        if item.passed_over:
+            facts = {"name": "", "size": 0, "status": "skipped", "digest": "", "reason": item.passed_over}
+            from pync.proto.escape import printable
+
+            of.report(Event("file", {**facts, "name": printable(item.path)}))
+            return
+        self._fail(item.path, item.problem, is_file=item.kind != messages.DIRECTORY)
+
+    def _fail(self, path: bytes, why: str, *, is_file: bool = True) -> None:
+        self._of.tally.note(is_file=is_file, status=messages.FAILED, name=path, why=why)
+        file_event(self._of.report, path, 0, messages.FAILED, why=why, peer=self._wire.channel.peer)
+
+    # --- replies -------------------------------------------------------------------------------------
+
+    async def _reply(self) -> None:
+        """Wait for one frame of the receiver and act on it."""
+        await self._wire.flush()
+        self._handle(await self._wire.frame())
+
+    def _handle_all(self) -> None:
+        while (frame := self._wire.frame_now()) is not None:
+            self._handle(frame)
+
+    def _handle(self, frame: proto.Frame) -> None:
+        if frame.kind == proto.CONFIRM:
+            first, last = messages.parse_confirm(frame.payload)
+            for number in range(first, min(last, first + proto.WINDOW) + 1):
+                self._settle(messages.Done(number, messages.OK))
+        elif frame.kind == proto.DONE:
+            self._settle(messages.parse_done(frame.payload))
+        elif frame.kind == proto.ANSWER and self._answer is None:
+            self._answer = messages.parse_answer(frame.payload)
+        elif frame.kind == proto.SUMMARY and self._summary is None:
+            self._summary = messages.parse_counts(frame.payload)
+        else:
+            raise proto.ProtocolError("the peer answered out of turn")
+
+    def _settle(self, done: messages.Done) -> None:
+        of = self._of
+        if not self._waiting or self._waiting[0].number != done.number:
+            raise proto.ProtocolError("the peer confirmed something that was not sent")
+        entry = self._waiting[0]
+        if entry.kind in (messages.FILE, messages.STREAM) and not entry.digest:
+            if done.status == messages.OK:
+                raise proto.ProtocolError("the peer confirmed a file before it had all of it")
+            self._done = done  # it wants no more of the body that is on its way
+        self._waiting.popleft()
+        of.settled, of.settled_path = max(of.settled, entry.order + 1), entry.path
+        of.progressed = True
+        is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
+        if entry.kind == messages.LEAVE and done.status in messages.DELIVERED:
+            return
+        of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=done.reason)
+        if is_file or done.status not in messages.DELIVERED:
+            file_event(
+                of.report,
+                entry.path,
+                entry.size,
+                done.status,
+                digest=entry.digest,
+                checksum=self._checksum,
+                why=done.reason,
+                peer=self._wire.channel.peer,
+            )
+
+    # --- entries -------------------------------------------------------------------------------------
+
+    def _put_entry(self, index: int, entry: messages.Entry) -> int:
+        number = self._number
+        self._number += 1
+        self._waiting.append(Waiting(number, index, entry.path, entry.kind, entry.size, entry.digest))
+        self._wire.put(proto.ENTRY, messages.pack_entry(entry))
+        return number
+
+    async def _send(self, index: int, item: Item) -> None:
+        if item.kind == messages.FILE:
+            await self._file(index, item)
+        elif item.kind == messages.STREAM:
+            await self._stream(index, item)
+        else:
+            there = item.status
+            assert there is not None
+            mode, mtime = stat.S_IMODE(there.st_mode) & 0o777, there.st_mtime_ns
+            if item.path or item.kind == messages.SYMLINK:
+                self._put_entry(index, messages.Entry(item.kind, item.path, mode, mtime, target=item.target))
+        if self._wire.crowded:
+            await self._wire.flush()
+
+    async def _file(self, index: int, item: Item) -> None:
+        try:
+            fd = os.open(item.name, OPEN_FILE, dir_fd=item.parent)
+        except OSError as error:
+            self._fail(item.path, reason(error))
+            return
+        try:
+            there = os.fstat(fd)
+            if not stat.S_ISREG(there.st_mode):
+                self._fail(item.path, "it is no longer a file")
+                return
+            if there.st_size <= proto.INLINE_MAX:
+                self._inline(index, item.path, fd, there)
+            else:
+                await self._large(index, item.path, fd, there, base=0, kind=messages.FILE)
+        except OSError as error:
+            raise LocalError(f"{os.fsdecode(item.path)}: {reason(error)}") from None
+        finally:
+            os.close(fd)
+
+    def _inline(self, index: int, path: bytes, fd: int, there: os.stat_result) -> None:
+        try:
+            data = os.read(fd, there.st_size + 1) if there.st_size else b""
+        except OSError as error:
+            self._fail(path, reason(error))
+            return
+        if len(data) != there.st_size:
+            self._fail(path, "it changed while it was read")
+            return
+        digest = self._digest_of(data)
+        entry = messages.Entry(
+            messages.FILE,
+            path,
+            there.st_mode & 0o777,
+            there.st_mtime_ns,
+            len(data),
+            messages.INLINE,
+            body=data,
+            digest=digest,
+        )
+        self._put_entry(index, entry)
+        self._of.sent += len(data)
+
+    async def _large(
+        self, index: int, path: bytes, fd: int, there: os.stat_result, *, base: int, kind: int
+    ) -> None:
+        """A file that travels by itself: eager if it is small, else after asking what the receiver has."""
+        size = max(0, there.st_size - base)
+        flags = messages.EAGER if size <= proto.EAGER_MAX else 0
+        if self._terms.no_resume:
+            flags |= messages.AFRESH
+        mode, mtime = there.st_mode & 0o777, there.st_mtime_ns
+        number = self._put_entry(index, messages.Entry(kind, path, mode, mtime, size, flags))
+        hasher = digests.new(self._checksum)
+        offset = 0
+        self._done = None
+        if not flags & messages.EAGER:
+            agreed = await self._agree_on_offset(number, fd, base, size, hasher)
+            if agreed is None:
+                return
+            offset, hasher = agreed
+        body = Body(self._wire, self._squeezer, hasher, self._wants_more)
+        whole = await body.send(fd, base, offset, size)
+        self._of.sent += body.done
+        now = os.fstat(fd)
+        changed = (now.st_size, now.st_mtime_ns) != (there.st_size, there.st_mtime_ns)
+        why = "it changed while it was sent" if changed or not whole else ""
+        await self._end(number, size, hasher, why)
+
+    def _wants_more(self) -> bool:
+        self._handle_all()
+        return self._done is None
+
+    async def _end(self, number: int, size: int, hasher: Any, why: str) -> None:
+        digest = hasher.digest()
+        if self._done is not None:
+            end = messages.End(messages.STOPPED, 0, b"")
+        elif why:
+            end = messages.End(messages.BROKEN, 0, b"", why.encode())
+        else:
+            end = messages.End(messages.WHOLE, size, digest)
+        if self._done is None:
+            last = self._waiting.pop()
+            assert last.number == number
+            self._waiting.append(last._replace(digest=digest, size=size))
+        self._wire.put(proto.END, messages.pack_end(end))
+        await self._wire.flush()
+
+    async def _agree_on_offset(
+        self, number: int, fd: int, base: int, size: int, hasher: Any
+    ) -> tuple[int, Any] | None:
+        """Where the body starts and the digest up to there; None when the receiver wants none."""
+        first = await self._next_answer(number)
+        if first is None:
+            return None
+        if not first.offset:
+            return 0, hasher
+        equal = first.offset <= size
+        if equal:
+            equal = await self._hash_prefix(hasher, fd, base, first.offset)
+        second = first if first.digest else await self._next_answer(number)
+        if second is None:
+            return None
+        equal = equal and second.offset == first.offset and hasher.digest() == second.digest
+        self._wire.put(proto.MATCH, messages.pack_match(messages.Match(number, equal)))
+        if equal:
+            return first.offset, hasher
+        if second.whole_follows:
+            return 0, digests.new(self._checksum)
+        await self._wire.flush()
+        while self._done is None:
+            await self._reply()
+        return None
+
+    async def _next_answer(self, number: int) -> messages.Answer | None:
+        """The receiver's ANSWER to this entry; None when it said DONE instead."""
+        while self._answer is None and self._done is None:
+            await self._reply()
+        answer, self._answer = self._answer, None
+        if answer is not None and answer.number != number:
+            raise proto.ProtocolError("the peer answered out of turn")
+        return answer
+
+    async def _hash_prefix(self, hasher: Any, fd: int, base: int, length: int) -> bool:
+        done = 0
+        while done < length:
+            step = min(digests.SLICE, length - done)
+            if await self._wire.busy(digests.update_from, hasher, fd, base + done, step) != step:
+                return False
+            done += step
+        return True
+
+    # --- streams -------------------------------------------------------------------------------------
+
+    async def _stream(self, index: int, item: Item) -> None:
+        """stdin, a fifo or a device: as it comes, of unknown size; a file on stdin is a file without a
+        name.
+        """
+        if item.parent is None and kind_of(0) == "file":
+            there = os.fstat(0)
+            base = os.lseek(0, 0, os.SEEK_CUR)
+            await self._large(index, item.path, 0, there, base=base, kind=messages.STREAM)
+            return
+        if item.parent is None and self._of.spent_stdin:
+            raise NetworkError("the connection broke, and stdin cannot be read a second time")
+        opened = await self._open_special(item) if item.parent is not None else 0
+        if opened is None:
+            return
+        source = Stdio(opened, -1)
+        try:
+            await self._pump(index, item, source)
+        finally:
+            self._of.loop.forget(opened)
+            source.close()
+            if opened:
+                os.close(opened)
+
+    async def _open_special(self, item: Item) -> int | None:
+        """A fifo's open waits for its writer, which may take its time: in a thread."""
+
+        def work() -> int:
+            return os.open(item.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=item.parent)
+
+        await self._wire.flush()
+        try:
+            return int(await self._wire.busy(work))
+        except OSError as error:
+            self._fail(item.path, reason(error))
+            return None
+
+    async def _pump(self, index: int, item: Item, source: Stdio) -> None:
+        wire = self._wire
+        there = item.status
+        mode = there.st_mode & 0o666 if there is not None else 0o644
+        from time import time_ns
+
+        entry = messages.Entry(messages.STREAM, item.path, mode, time_ns(), messages.UNKNOWN_SIZE)
+        number = self._put_entry(index, entry)
+        self._done = None
+        await wire.flush()
+        hasher = digests.new(self._checksum)
+        body = Body(wire, self._squeezer, hasher, self._wants_more)
+
+        def spent() -> None:
+            self._of.spent_stdin = self._of.spent_stdin or item.parent is None
+
+        await body.pump(source, spent)
+        self._of.sent += body.done
+        await self._end(number, body.done, hasher, "")

@@ -1,0 +1,218 @@
+"""What is sent: a lazy walk over the paths the user named, one entry at a time, never a list of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pync.errors import LocalError, reason
+from pync.proto import transfer_messages as messages
+from pync.transfer.root import DEPTH_MAX
+
+OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Item(NamedTuple):
+    """One entry to be: `name` in directory `parent` (None: stdin) is sent as `path`."""
+
+    kind: int
+    path: bytes
+    name: bytes = b""
+    parent: int | None = None
+    status: os.stat_result | None = None
+    target: bytes = b""
+    problem: str = ""  # why it cannot be sent, instead
+    passed_over: str = ""  # what it is, if it is deliberately not sent
+
+
+class Walk:
+    """The entries of `paths`. Iterate it as often as needed (after a cut, for another receiver)."""
+
+    def __init__(self, paths: Sequence[str], *, exclude: Sequence[str] = (), follow: bool = False) -> None:
+        self.paths = list(paths) or ["-"]
+        self.follow = follow
+        self._exclude = _matcher(exclude)
+        for path in self.paths:
+            self._check(path)
+        if self.paths.count("-") > 1:
+            raise LocalError("stdin (-) can be sent only once")
+
+    @property
+    def uses_stdin(self) -> bool:
+        """Whether stdin is among them: it can be read only once, unless it is a file."""
+        return "-" in self.paths
+
+    @property
+    def first_name(self) -> bytes:
+        """The name of the first path as the other end will see it."""
+        return b"" if self.paths[0] == "-" else _shown_name(self.paths[0])
+
+    def total(self) -> int:
+        """Bytes to send, UNKNOWN_SIZE unless only files were named: a walk would cost a second pass."""
+        size = 0
+        for path in self.paths:
+            try:
+                there = os.fstat(0) if path == "-" else os.stat(path)
+            except OSError:
+                return messages.UNKNOWN_SIZE
+            if not stat.S_ISREG(there.st_mode):
+                return messages.UNKNOWN_SIZE
+            size += there.st_size
+        return size
+
+    def measure(self) -> tuple[int, int]:
+        """Files and bytes below all paths, by a walk over names and sizes only. For the progress line."""
+        files = size = 0
+        for item in self:
+            if item.kind in (messages.FILE, messages.STREAM) and not item.problem and not item.passed_over:
+                there = item.status or os.stat(item.name, dir_fd=item.parent, follow_symlinks=self.follow)
+                files += 1
+                size += there.st_size
+        return files, size
+
+    def _check(self, path: str) -> None:
+        """A path that is not there is an error before anybody is called."""
+        if path == "-":
+            return
+        try:
+            there = os.lstat(path)
+            if stat.S_ISLNK(there.st_mode) and self.follow:
+                there = os.stat(path)
+            if stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode):
+                os.close(os.open(path, OPEN_FILE))
+        except OSError as error:
+            raise LocalError(f"{path}: {reason(error)}") from None
+        if stat.S_ISSOCK(there.st_mode):
+            raise LocalError(f"{path}: is a socket")
+
+    def __iter__(self) -> Iterator[Item]:
+        for path in self.paths:
+            if path == "-":
+                yield Item(messages.STREAM, b"")
+                continue
+            name = _shown_name(path)
+            yield from self._named(os.fsencode(path), name)
+
+    def _named(self, path: bytes, name: bytes) -> Iterator[Item]:
+        """A path the user typed. Devices and fifos count here, and trailing slashes follow a link."""
+        try:
+            there = os.stat(path, follow_symlinks=self.follow or path.endswith(b"/"))
+        except OSError as error:
+            yield Item(messages.FILE, name, problem=reason(error))
+            return
+        directory, _, last = path.rstrip(b"/").rpartition(b"/")
+        if last in (b"", b".", b".."):
+            directory, last = path, b"."
+        try:
+            parent = os.open(
+                directory or (b"/" if path.startswith(b"/") else b"."), os.O_RDONLY | os.O_DIRECTORY
+            )
+        except OSError as error:
+            yield Item(messages.FILE, name, problem=reason(error))
+            return
+        try:
+            if stat.S_ISREG(there.st_mode):
+                yield Item(messages.FILE, name, last, parent)
+            elif stat.S_ISDIR(there.st_mode):
+                yield from self._directory(parent, last, name, ())
+            elif stat.S_ISLNK(there.st_mode):
+                yield self._link(parent, last, name, there)
+            else:
+                yield Item(messages.STREAM, name, last, parent, there)
+        finally:
+            os.close(parent)
+
+    def _directory(
+        self, parent: int, name: bytes, path: bytes, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[Item]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if not self.follow and above:
+            flags |= os.O_NOFOLLOW
+        try:
+            fd = os.open(name, flags, dir_fd=parent)
+        except OSError as error:
+            yield Item(messages.DIRECTORY, path, problem=reason(error))
+            return
+        try:
+            there = os.fstat(fd)
+            here = (there.st_dev, there.st_ino)
+            if here in above:
+                yield Item(messages.DIRECTORY, path, problem="it contains itself (a loop of links)")
+                return
+            if len(above) >= DEPTH_MAX:
+                yield Item(messages.DIRECTORY, path, problem="it is nested too deeply")
+                return
+            yield Item(messages.DIRECTORY, path, name, parent, there)
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    yield from self._entry(fd, entry, path, (*above, here))
+            yield Item(messages.LEAVE, path, name, parent, there)
+        except OSError as error:
+            yield Item(messages.DIRECTORY, path, problem=reason(error))
+        finally:
+            os.close(fd)
+
+    def _entry(
+        self, fd: int, entry: os.DirEntry[str], above_path: bytes, above: tuple[tuple[int, int], ...]
+    ) -> Iterator[Item]:
+        name = os.fsencode(entry.name)
+        path = above_path + b"/" + name if above_path else name
+        if self._exclude is not None and self._exclude(entry.name, path):
+            return
+        try:
+            if entry.is_file(follow_symlinks=self.follow):
+                yield Item(messages.FILE, path, name, fd)
+            elif entry.is_dir(follow_symlinks=self.follow):
+                yield from self._directory(fd, name, path, above)
+            elif entry.is_symlink():
+                yield self._link(fd, name, path, entry.stat(follow_symlinks=False))
+            else:
+                yield Item(messages.FILE, path, passed_over=_what(entry.stat(follow_symlinks=False).st_mode))
+        except OSError as error:
+            yield Item(messages.FILE, path, problem=reason(error))
+
+    def _link(self, parent: int, name: bytes, path: bytes, there: os.stat_result) -> Item:
+        if self.follow:
+            return Item(messages.SYMLINK, path, problem="the link points at nothing")
+        try:
+            target = os.readlink(name, dir_fd=parent)
+        except OSError as error:
+            return Item(messages.SYMLINK, path, problem=reason(error))
+        return Item(messages.SYMLINK, path, name, parent, there, target)
+
+
+def _shown_name(path: str) -> bytes:
+    """The last name of a path; what `.`, `..` or `x/..` really is called, b"" for the root directory."""
+    name = os.path.basename(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        name = os.path.basename(os.path.realpath(path))
+    return os.fsencode(name)
+
+
+def _what(mode: int) -> str:
+    for test, word in ((stat.S_ISFIFO, "a fifo"), (stat.S_ISSOCK, "a socket")):
+        if test(mode):
+            return word
+    return "a device"
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes], bool] | None:
+    """Whether a name is left out: a pattern with a slash sees the whole path, others the last name."""
+    if not patterns:
+        return None
+    from fnmatch import translate
+
+    names: list[Any] = []
+    paths: list[Any] = []
+    for pattern in patterns:
+        (paths if "/" in pattern.rstrip("/") else names).append(re.compile(translate(pattern.rstrip("/"))))
+
+    def matches(name: str, path: bytes) -> bool:
+        if any(pattern.match(name) for pattern in names):
+            return True
+        return bool(paths) and any(pattern.match(os.fsdecode(path)) for pattern in paths)
+
+    return matches
