@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import os
 import sys
 from typing import Any
 
@@ -29,6 +30,8 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
     Raises UsageError.
     """
     program = _program()
+    if "_PYNC_COMPLETE" in os.environ:
+        return program.main(arguments, prog_name="pync", standalone_mode=False) or 0
     if not arguments:
         with contextlib.redirect_stdout(sys.stderr):
             program.main(["--help"], prog_name="pync", standalone_mode=False)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of the ten ticks a second, programs get one: a log of an hour should stay readable.
 _JSON_TICK = 1.0
+# Never said without -v, whatever they hold.
+_ROUTINE = frozenset({"connecting", "connected", "eof", "closed"})
 
 
 class View:
@@ -85,6 +87,8 @@ class View:
             self._scan.port(facts)
 
     def _say(self, kind: str, facts: dict[str, Any]) -> None:
+        if self._verbosity <= 0 and self._progress is None and kind in _ROUTINE:
+            return  # the common case, without importing the words
         from pync.cli import words
 
         needed = words.level(self.command, kind, facts)

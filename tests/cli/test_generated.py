@@ -169,3 +169,20 @@ def test_typers_own_completion_is_there(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert any(path.is_file() and "pync" in path.read_text() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [("pync ", "connect"), ("pync connect --peer-eof c", "continue"), ("pync recv --re", "--rename")],
+)
+def test_typers_own_completion_answers(line: str, wanted: str) -> None:
+    words = line.split(" ")
+    env = {
+        "_PYNC_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "PATH": PATH,
+    }
+    program = [sys.executable, "-m", "pync"]
+    done = subprocess.run(program, capture_output=True, text=True, env=env, cwd=ROOT, check=False)
+    assert wanted in done.stdout.split(), done.stderr
