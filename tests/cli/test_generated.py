@@ -10,13 +10,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from pync.cli.generate import man, readme
+from pync.cli.generate import man_roff, readme
 from pync.cli.generate.__main__ import files
 from pync.cli.generate.model import read
 
 ROOT = Path(__file__).parents[2]
 PATH = "/usr/bin:/bin"
-PAGES = sorted((ROOT / "man").glob("pync*.1"))
+PAGES = sorted((ROOT / "man").glob("pync*.[17]"))
 
 
 def tool(name: str) -> str:
@@ -65,7 +65,7 @@ def test_manual_shows_examples_before_options_and_every_event() -> None:
     ("text", "printed"), [("-w --timeout", r"\-w \-\-timeout"), ("it's", r"it\(aqs"), ("a\\b", r"a\eb")]
 )
 def test_roff_prints_as_it_is(text: str, printed: str) -> None:
-    assert man.roff(text) == printed
+    assert man_roff.roff(text) == printed
 
 
 def test_readme_tables_replace_only_what_is_between_the_marks() -> None:
