@@ -73,7 +73,8 @@ def test_readme_tables_replace_only_what_is_between_the_marks() -> None:
     filled = readme.fill(page, read())
     assert filled.startswith("before\n<!-- options:scan -->\n| option | meaning |")
     assert "`-p, --ports PORTS`" in filled
-    assert filled.endswith("|\n<!-- /options:scan -->\nafter <!-- options:recv -->")
+    assert "\nAs for connect: " in filled
+    assert filled.endswith(".\n<!-- /options:scan -->\nafter <!-- options:recv -->")
     assert readme.fill(filled, read()) == filled
 
 
