@@ -1,0 +1,68 @@
+"""What the wheel and the sdist hold, built twice: complete, and the same bytes both times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pync
+from tests.harness import ROOT, environment
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def shared_data() -> dict[str, str]:
+    data: dict[str, str] = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    return data
+
+
+def test_every_page_and_completion_is_installed():
+    files = {
+        path.relative_to(ROOT).as_posix() for top in ("man", "completions") for path in (ROOT / top).iterdir()
+    }
+    assert files == shared_data().keys()
+
+
+def test_pages_go_to_their_section():
+    for source, target in shared_data().items():
+        if source.startswith("man/"):
+            assert target == f"share/man/man{source[-1]}/{Path(source).name}"
+
+
+def test_the_typer_pin_says_why():
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    pin = next(i for i, line in enumerate(lines) if '"typer>=0.20,<0.29"' in line)
+    assert "pydantic" in "".join(lines[pin - 3 : pin])
+
+
+def test_the_version_is_said(processes):
+    assert processes.run("--version").out.decode().split()[:2] == ["pync", pync.__version__]
+
+
+@pytest.mark.slow
+def test_builds_are_complete_and_reproducible(tmp_path):
+    built = []
+    for name in ("one", "two"):
+        code = (
+            "import sys; from hatchling.build import build_sdist, build_wheel;"
+            "build_sdist(sys.argv[1]); build_wheel(sys.argv[1])"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path / name],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            env=environment(),
+        )
+        built.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())})
+    assert built[0] == built[1]
+    wheel = next((tmp_path / "one").glob("*.whl"))
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "pync/py.typed" in names
+    for target in shared_data().values():
+        assert any(name.endswith(".data/data/" + target) for name in names), target
