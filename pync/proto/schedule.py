@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from pync.proto.pacing import TokenBucket
-from pync.proto.ports import Ports
+from pync.proto.ports import UDP, Ports
 from pync.proto.rtt import LONGEST, Estimator, wait
 from pync.proto.targets import Permutation
 
@@ -31,6 +31,11 @@ WINDOW = 1024
 NARROWEST = 2
 PAUSE = 0.02  # seconds of rest after this host refused a probe
 BURST = 64  # probes of one host in a row when it is alone
+# Systems ration the ICMP messages that say "closed": Linux sends one a second to a peer (RFC 1812, 4.3.2.8).
+# So where some ports were refused and others stayed silent, the silent ones are looked at again at that pace,
+# until so many in a row stayed silent all the same that it is not rationing.
+RATION_GAP = 1.05
+RATION_DOUBT = 10
 
 
 class Host:
@@ -42,14 +47,19 @@ class Host:
         "cursor",
         "cut_at",
         "estimator",
+        "gap",
         "given_up",
         "in_flight",
+        "in_vain",
         "label",
         "local",
+        "next_at",
         "opened",
         "order",
         "ports",
         "queued",
+        "quick",
+        "refusals",
         "repeats",
         "sockaddr",
         "started_at",
@@ -74,6 +84,7 @@ class Host:
         self.cursor, self.step = start, step
         self.sockaddr: tuple[int, ...] | None = None  # what follows (address, port), for scoped IPv6
         self.local = False
+        self.quick = 3  # how often a second connect may still find no answer before it is not tried again
         self.estimator = Estimator()
         self.in_flight = 0
         self.window = FIRST_WINDOW
@@ -81,6 +92,10 @@ class Host:
         self.started_at = -1.0
         self.cut_at = -1.0
         self.budget = 0
+        self.gap = 0.0  # seconds between repeats, while refusals seem to be rationed
+        self.next_at = -1.0
+        self.refusals = 0  # UDP ports that were refused
+        self.in_vain = 0  # paced repeats in a row that stayed silent
         self.repeats: deque[tuple[int, int]] = deque()  # (code, tries so far)
         self.given_up = array("Q")  # code | tries << 32
         self.queued = True
@@ -131,6 +146,7 @@ class Scheduler:
         timeout: float | None = None,
         retries: int | None = None,
         rate: float | None = None,
+        patient: bool = False,
         silent: Callable[[Host, int], None],
     ) -> None:
         self._source = source
@@ -140,6 +156,7 @@ class Scheduler:
         self._retries = retries
         self._bucket = TokenBucket(rate, burst=max(1.0, rate / 50)) if rate else None
         self._silent = silent
+        self._patient = patient  # closed UDP ports are to be told from silent ones, whatever time it takes
         self._turns: deque[Host] = deque()
         self._timers: list[tuple[float, int, Probe | Host]] = []
         self._serial = count()
@@ -167,7 +184,7 @@ class Scheduler:
             host = turns.popleft()
             free = host.window - host.in_flight
             if free > 0 or host.local:
-                batch = self._from_host(host, most if host.local else min(most, free))
+                batch = self._from_host(host, most if host.local else min(most, free), now)
                 if batch is not None:
                     turns.append(host)
                     if self._bucket is not None:
@@ -179,15 +196,19 @@ class Scheduler:
             self._finish_if_over(host)
         return None
 
-    def _from_host(self, host: Host, most: int) -> tuple[Ports | list[int], int] | None:
+    def _from_host(self, host: Host, most: int, now: float) -> tuple[Ports | list[int], int] | None:
         codes: Ports | list[int]
         tries = 0
-        if host.repeats:
+        paced = host.gap > 0 and now < host.next_at
+        if host.repeats and not paced:
             code, tries = host.repeats.popleft()
             codes = [code]
+            host.next_at = now + host.gap
         else:
             codes = host.next_codes(most)
             if not codes:
+                if paced and host.repeats:
+                    self._wake_host_at(host, host.next_at)
                 return None
         host.in_flight += len(codes)
         self.in_flight += len(codes)
@@ -210,7 +231,10 @@ class Scheduler:
 
     def _start(self, host: Host, now: float) -> None:
         host.started_at = now
-        heapq.heappush(self._timers, (now + FIRST_PAUSE, next(self._serial), host))
+        self._wake_host_at(host, now + FIRST_PAUSE)
+
+    def _wake_host_at(self, host: Host, when: float) -> None:
+        heapq.heappush(self._timers, (when, next(self._serial), host))
 
     def sent(self, host: Host, code: int, tries: int, now: float, handle: object) -> Probe:
         """One probe is on its way."""
@@ -248,6 +272,7 @@ class Scheduler:
             host.estimator.sample(now - probe.sent_at)
         if not host.opened:
             self._open(host)
+        host.in_vain = 0
         if probe.tries:
             self._lost(host, probe, now)
         elif host.window < self._highest:
@@ -272,9 +297,9 @@ class Scheduler:
         while timers and timers[0][0] <= now:
             item = heapq.heappop(timers)[2]
             if isinstance(item, Host):
-                if not item.opened:
+                if not item.opened and now >= item.started_at + FIRST_PAUSE:
                     self._open(item)
-                    self._again(item)
+                self._again(item)
             elif not item.done:
                 item.done = True
                 over.append(item)
@@ -287,12 +312,20 @@ class Scheduler:
         self.in_flight -= 1
         if self._ceiling < self._highest:
             self._ceiling += 1
+        if self._patient and probe.code & UDP and host.refusals:
+            self._suspect_rationing(host, probe)
         if probe.tries < host.budget:
             host.repeats.append((probe.code, probe.tries + 1))
         else:
             host.given_up.append(probe.code | probe.tries << 32)
         if not host.queued:
             self._again(host)
+
+    @staticmethod
+    def _suspect_rationing(host: Host, probe: Probe) -> None:
+        if probe.tries:
+            host.in_vain += 1
+        host.gap = RATION_GAP if host.in_vain < RATION_DOUBT else 0.0
 
     def _open(self, host: Host) -> None:
         host.opened = True

@@ -37,6 +37,7 @@ class Engine:
             timeout=options.timeout,
             retries=options.retries,
             rate=options.rate / source.worker[1] if options.rate else None,
+            patient=options.all and options.retries is None,
             silent=self._silent,
         )
         self._settings = socket_settings(options)

@@ -1,8 +1,9 @@
 """TCP probes: connects that nobody waits for, and what becomes of them.
 
 Three things make it fast. Answers are collected from one epoll set, itself a descriptor that the loop
-watches. A machine answers itself before connect(2) returns, so a second connect(2) tells the result at once
-and nothing need be registered. And on Linux a refused socket is as good as new: it serves for the next port.
+watches. A machine answers itself, and its containers, before connect(2) returns: a second connect(2) tells
+the result at once and nothing need be registered (a host that is not so quick is not asked so again). And on
+Linux a refused socket is as good as new: it serves for the next port.
 """
 
 from __future__ import annotations
@@ -131,7 +132,8 @@ class TcpProber:
     def send(self, host: Host, codes: Ports | list[int], tries: int) -> None:
         """Ask `codes`; all of them are accounted for with the scheduler."""
         family = family_of(host)
-        address, tail, local = host.address.partition("%")[0], host.sockaddr or (), host.local
+        address, tail = host.address.partition("%")[0], host.sockaddr or ()
+        quick = host.local or host.quick > 0
         refused: list[int] = []
         sock = self._spare.pop(family, None)
         for index, code in enumerate(codes):
@@ -141,8 +143,11 @@ class TcpProber:
                     sock = self._sockets.stream(family)
                 target = (address, code, *tail)
                 error = sock.connect_ex(target)
-                if local and error == errno.EINPROGRESS:
+                if quick and error == errno.EINPROGRESS:
                     error = sock.connect_ex(target)
+                    if error in _PENDING and not host.local:
+                        host.quick -= 1
+                        quick = host.quick > 0
             except OSError as failure:
                 error = failure.errno or errno.EIO
             if error == errno.ECONNREFUSED:

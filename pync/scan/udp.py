@@ -127,6 +127,8 @@ class UdpProber:
         if probe is None:
             return
         now = monotonic()
+        if found[0] == "closed":
+            probe.host.refusals += 1
         rtt = now - probe.sent_at if measured and not probe.tries else None
         banner: dict[str, object] | None = None
         if data and self._banner:

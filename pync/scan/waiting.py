@@ -1,8 +1,8 @@
 """`scan --wait`: ask again and again, all at once, until it holds; then end well, or become the command.
 
 Every try is a dial like that of `connect`: all addresses, proxies, Unix sockets. A name that does not
-resolve yet is a service that is not up yet. A silent try waits longer each time, so that a far service gets its
-chance and a black hole is still noticed opening within about the second in which the system repeats its SYN.
+resolve yet is a service that is not up yet. A silent try waits longer each time, so that a far service gets
+its chance, and a black hole is still noticed opening when the system repeats its SYN, a second later.
 """
 
 from __future__ import annotations
