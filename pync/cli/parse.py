@@ -67,9 +67,21 @@ def _reject_foreign_program(arguments: list[str]) -> None:
             f"no such command: {first}",
             hint=f"did you mean: {habits.shell([*['pync', close[0]], *arguments[1:]])}",
         )
-    meant = habits.translate(arguments)
+    meant = _misplaced(arguments) or habits.translate(arguments)
     what = f"no such option: {first}" if first.startswith("-") else f"no such command: {first}"
     raise UsageError(what, hint=f"did you mean: {meant}" if meant else "the commands: " + ", ".join(OPTIONS))
+
+
+def _misplaced(arguments: list[str]) -> str | None:
+    """`pync help listen`, and `pync -v listen 9000`: options belong behind the command."""
+    first, *rest = arguments
+    if first in ("help", "version"):
+        command = rest[0] if rest and rest[0] in OPTIONS else ""
+        return " ".join(word for word in ("pync", command, f"--{first}") if word)
+    for place, word in enumerate(rest, start=1):
+        if word in OPTIONS and first.startswith("-"):
+            return habits.shell(["pync", word, *arguments[:place], *arguments[place + 1 :]])
+    return None
 
 
 def _usage_error(program: Any, command: str | None, arguments: list[str], complaint: Any) -> UsageError:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Between two ordinary lines where nothing can be drawn over.
 _SELDOM = 5.0
+# Ticks come that often: the first byte came at most so long before the first tick that counts it.
+_TICK = 0.1
 # Between two draws; ticks come about as often.
 _OFTEN = 0.09
 _BAR = 20
@@ -32,16 +34,27 @@ class Progress:
         self._live = live
         self._drawn = 0  # characters on the screen now
         self._next = 0.0
+        self._began: float | None = None
+        self._unsaid: dict[str, Any] | None = None
         self.used = False
 
     def update(self, facts: dict[str, Any]) -> None:
+        """Draws what the counters say, now and then; seconds count from the first byte, not before it."""
         now = time.monotonic()
+        if "done" not in facts:
+            if not facts.get("sent") and not facts.get("received"):
+                return
+            seconds = float(facts.get("seconds") or 0)
+            if self._began is None:
+                self._began = max(seconds - _TICK, 0.0)
+            facts = {**facts, "seconds": seconds - self._began}
+        self._unsaid = None if self._live else facts
         if now < self._next:
             return
         if not self._live:
-            # The first tick would say "0 B": wait for the second.
+            # Not the first tick: most runs are over before there is anything to say.
             if self._next:
-                self._stderr.line(compose(facts, 200))
+                self._say()
             self._next = now + _SELDOM
             return
         self._next = now + _OFTEN
@@ -59,6 +72,16 @@ class Progress:
             self._stderr.write(self._erasure(self._columns()))
             self._drawn = 0
             self._next = 0.0
+
+    def finish(self) -> None:
+        """The last figures, where they are lines; else nothing is left on the screen."""
+        self.erase()
+        self._say()
+
+    def _say(self) -> None:
+        facts, self._unsaid = self._unsaid, None
+        if facts is not None:
+            self._stderr.line(compose(facts, 200))
 
     def _erasure(self, width: int) -> str:
         # A line drawn on a wider terminal has been wrapped onto several rows since.

@@ -70,7 +70,7 @@ class View:
     def finish(self) -> None:
         """Takes the live line away and writes what still waits."""
         if self._progress is not None:
-            self._progress.erase()
+            self._progress.finish()
         if self._scan is not None:
             self._scan.finish()
         self._stderr.finish()

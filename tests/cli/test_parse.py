@@ -42,6 +42,10 @@ def parsed(line: str) -> opt.Shared:
         ("-z host 80", "pync connect -z host 80"),
         ("conect host 80", "pync connect host 80"),
         ("lisen 9000", "pync listen 9000"),
+        ("help listen", "pync listen --help"),
+        ("help", "pync --help"),
+        ("version", "pync --version"),
+        ("-v listen 9000", "pync listen -v 9000"),
     ],
 )
 def test_a_line_for_another_netcat_gets_the_pync_line(line: str, meant: str) -> None:

@@ -107,7 +107,7 @@ def test_a_line_wrapped_by_a_narrower_terminal_is_erased_whole(
 ) -> None:
     progress = Progress(screen, live=True)  # type: ignore[arg-type]
     progress.update({**FACTS})
-    assert progress._drawn > 60
+    assert progress._drawn > 60  # three rows of the terminal below
     monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((30, 10)))
     progress.erase()
     assert screen.text.endswith("\r\033[A\033[A\033[J")
@@ -126,18 +126,33 @@ def test_where_nothing_can_be_drawn_over_lines_come_seldom(
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     progress = Progress(screen, live=False)  # type: ignore[arg-type]
-    for _ in range(120):
-        progress.update({"sent": 5})
+    for tick in range(120):
+        progress.update({"sent": tick, "seconds": tick / 10})
         now += 0.1
-    progress.erase()
-    assert screen.text == "5 B  0 B/s\n" * 2
+    assert screen.text.count("\n") == 2
+    progress.finish()
+    progress.finish()
+    assert screen.text.splitlines()[2].startswith("119 B  0 B/s")
+    assert screen.text.count("\n") == 3
 
 
 def test_a_real_terminal_shows_it() -> None:
     primary, secondary = os.openpty()
     try:
         Progress(Stderr(secondary), live=True).update({"received": 2048, "seconds": 2.0, "rate": 1024})
-        assert b"2.0 KiB  1.0 KiB/s  avg 1.0 KiB/s  0:02" in os.read(primary, 1000)
+        assert b"2.0 KiB  1.0 KiB/s" in os.read(primary, 1000)
     finally:
         os.close(primary)
         os.close(secondary)
+
+
+def test_time_counts_from_the_first_byte(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    progress.update({"sent": 0, "received": 0, "seconds": 60.0})
+    assert screen.text == ""
+    progress.update({"sent": 0, "received": 1024, "seconds": 60.1})
+    now += 1
+    progress.update({"sent": 0, "received": 4096, "seconds": 62.0, "rate": 1024})
+    assert screen.text.endswith("4.0 KiB  1.0 KiB/s  avg 2.0 KiB/s  0:02")
