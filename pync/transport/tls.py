@@ -3,7 +3,7 @@
     channel = await start_tls(loop, channel, settings, server=False, name=host, deadline=deadline)
     report(Event("secured", channel.secured()))
 
-A listener calls `settings.listener_facts(bound.facts())` before it says that it listens, and then for each
+A listener calls `settings.listener_facts(host, port)` before it says that it listens, and then for each
 client, in that client's own task, `start_tls(..., server=True, name=None, deadline=...)`.
 
 OpenSSL works on memory here and never on the descriptor: a record layer that reads for itself costs two

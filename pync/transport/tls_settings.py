@@ -84,27 +84,22 @@ class TlsSettings:
             context = self._contexts[server] = self._server(names) if server else self._client()
         return context
 
-    def listener_facts(self, bound: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Facts of the `secured` event of a listener: {} with a certificate of the user's.
+    def listener_facts(self, host: str, port: int, path: str = "") -> dict[str, Any]:
+        """Facts of the `secured` event of a listener on `host`:`port` or the Unix `path`.
 
-        `bound` are the facts of its `listening` events. Else `listener`, `fingerprint`, and `command`, what
-        to type at the other end. Raises LocalError and UsageError for unusable files: call it before the
-        first client.
+        {} with a certificate of the user's, else `listener`, `fingerprint`, and `command`, what to type at
+        the other end. Raises LocalError and UsageError for unusable files: call it before saying `listening`.
         """
         import socket
 
         mine = socket.gethostname()
-        names = ["localhost", "127.0.0.1", "::1", mine]
-        places = [fact["address"] for fact in bound if fact.get("address")]
-        anywhere = [place for place in places if place in ("0.0.0.0", "::")]
-        self.context(server=True, names=[*(place for place in places if place not in anywhere), *names])
+        anywhere = host in ("", "0.0.0.0", "::")
+        names = [*([] if anywhere else [host]), "localhost", "127.0.0.1", "::1", mine]
+        self.context(server=True, names=names)
         if self._own is None:
             return {}
         mark = certs.fingerprint(self._own)
-        if places:
-            where = f"{mine if anywhere else places[0]} {bound[0]['port']}"
-        else:
-            where = f"unix:{bound[0].get('path', '')}"
+        where = f"{mine if anywhere else host} {port}" if port else f"unix:{path or 'PATH'}"
         command = f"pync connect --tls {where} --tls-fingerprint {mark}"
         return {"listener": True, "fingerprint": mark, "command": command}
 

@@ -195,26 +195,20 @@ def test_fingerprints_that_are_none(text: str) -> None:
 
 def test_a_listener_without_a_certificate_makes_one(loop: Loop) -> None:
     server = TlsSettings()
-    facts = server.listener_facts([{"address": "127.0.0.1", "port": 9000}, {"address": "::1", "port": 9000}])
+    facts = server.listener_facts("127.0.0.1", 9000)
     assert facts["command"] == f"pync connect --tls 127.0.0.1 9000 --tls-fingerprint {facts['fingerprint']}"
     mine, theirs = meet(loop, TlsSettings(fingerprint=facts["fingerprint"]), server, "anything")
     assert isinstance(mine, TlsChannel)
     assert isinstance(theirs, TlsChannel)
-    assert (
-        TlsSettings()
-        .listener_facts([{"path": "/run/x", "proto": "unix"}])["command"]
-        .startswith("pync connect --tls unix:/run/x --tls-fingerprint sha256:")
-    )
-    anywhere = TlsSettings().listener_facts([{"address": "0.0.0.0", "port": 1}, {"address": "::", "port": 1}])
+    command = TlsSettings().listener_facts("", 0, "/run/x")["command"]
+    assert command.startswith("pync connect --tls unix:/run/x --tls-fingerprint sha256:")
+    anywhere = TlsSettings().listener_facts("0.0.0.0", 1)
     assert "0.0.0.0" not in anywhere["command"]
 
 
 def test_two_listeners_make_two_certificates() -> None:
-    bound = [{"address": "127.0.0.1", "port": 1}]
-    assert (
-        TlsSettings().listener_facts(bound)["fingerprint"]
-        != TlsSettings().listener_facts(bound)["fingerprint"]
-    )
+    first, second = (TlsSettings().listener_facts("127.0.0.1", 1) for _ in range(2))
+    assert first["fingerprint"] != second["fingerprint"]
 
 
 # --- client certificates -------------------------------------------------------------------------------
@@ -359,7 +353,7 @@ def test_names_that_are_none(loop: Loop, trust: str) -> None:
 
 def test_a_pin_makes_no_sense_for_a_listener() -> None:
     with pytest.raises(UsageError):
-        TlsSettings(fingerprint="ab" * 32).listener_facts([{"address": "127.0.0.1", "port": 1}])
+        TlsSettings(fingerprint="ab" * 32).listener_facts("127.0.0.1", 1)
 
 
 def test_tls_min(loop: Loop, authority: Authority, trust: str, tmp_path: Path) -> None:
