@@ -13,7 +13,7 @@ from pync.transfer import digests
 from pync.transfer.intake import Intake
 from pync.transfer.part import Part, open_part, taken, write_small
 from pync.transfer.root import Refused, Root, failed, look, open_existing
-from pync.transfer.sink import PartSink, Sink
+from pync.transfer.sink import Sink, sink_for
 from pync.transfer.wire import Wire
 
 FSYNC_INLINE = 8 << 20  # above this much written, waiting for the disk is done in a thread
@@ -138,7 +138,7 @@ class Filing:
             taken(parent, name, self._terms.policy)
             return None
         self._intake.due = True
-        end = await self._intake.read(Sink(), hasher, entry.size, entry.size)
+        end = await self._intake.read(Sink(hasher), entry.size, entry.size)
         return Filed(messages.IDENTICAL, end.size, end.digest, b"")
 
     async def _offer(self, fd: int, size: int, hasher: Any, *, whole_follows: bool) -> bool:
@@ -211,12 +211,15 @@ class Filing:
         return part
 
     async def _body(self, part: Part, hasher: Any, offset: int, entry: messages.Entry) -> messages.End:
+        sink = sink_for(part, hasher, entry.size - offset)
         try:
-            return await self._intake.read(PartSink(part), hasher, offset, entry.size)
+            return await self._intake.read(sink, offset, entry.size)
         except Refused as refused:
             if refused.status == messages.DAMAGED:
                 part.remove()  # nobody knows which of its bytes are wrong
             raise
+        finally:
+            sink.close()
 
     async def _same_as(self, parent: int, name: bytes, end: messages.End) -> bool:
         """Whether the existing file is what just arrived."""

@@ -46,6 +46,7 @@ async def shake(wire: Wire, role: int, secret: Secret) -> None:
     mine = proto.Greeting(role, secret.flags)
     theirs, raw = await wire.greeting(mine)
     if secret.code is None:
+        wire.quiet = False
         return
     try:
         await _exchange(
@@ -89,6 +90,7 @@ async def _exchange(
         wire.put(proto.PROOF, exchange.proof(sender=False))
         await wire.flush()
     wire.seal_with(*exchange.streams(aes=aes))
+    wire.quiet = False
 
 
 async def _expect(wire: Wire, kind: int, until: float) -> bytes:

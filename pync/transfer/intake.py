@@ -27,10 +27,10 @@ class Intake:
         self.unwritten = 0  # of those, what is still to come
         self._size = 0
 
-    async def read(self, sink: Sink, hasher: Any, offset: int, size: int) -> messages.End:
+    async def read(self, sink: Sink, offset: int, size: int) -> messages.End:
         """One body into `sink`, up to its END, verified.
 
-        `hasher` has seen the first `offset` bytes. Raises Refused when the sink cannot take it (call
+        The sink's hasher has seen the first `offset` bytes. Raises Refused when the sink cannot take it (call
         `drain` then) or when the digest is wrong, ProtocolError when the sender lies about sizes.
         """
         self.due = True
@@ -39,14 +39,15 @@ class Intake:
         while True:
             frame = await self._wire.frame()
             if frame.kind == proto.RUN:
-                await self._run(messages.parse_run(frame.payload), sink, hasher)
+                await self._run(messages.parse_run(frame.payload), sink)
             elif frame.kind == proto.PACKED:
-                await self._packed(*messages.parse_packed(frame.payload), sink, hasher)
+                await self._packed(*messages.parse_packed(frame.payload), sink)
             elif frame.kind == proto.HOLE:
-                await self._hole(messages.parse_hole(frame.payload), sink, hasher)
+                await self._hole(messages.parse_hole(frame.payload), sink)
             elif frame.kind == proto.END:
                 self.due = False
-                return self._verified(messages.parse_end(frame.payload), hasher)
+                sink.idle()
+                return self._verified(messages.parse_end(frame.payload), sink.hasher)
             else:
                 raise proto.ProtocolError("the peer sent something out of turn")
 
@@ -77,18 +78,17 @@ class Intake:
         if self._most is not None and self.total > self._most:
             raise Refused(f"larger than --max-size ({self._most} bytes)")
 
-    async def _run(self, count: int, sink: Sink, hasher: Any) -> None:
-        wire, update, write = self._wire, hasher.update, sink.write
+    async def _run(self, count: int, sink: Sink) -> None:
+        wire, write = self._wire, sink.write
         self._raw = self.unwritten = count
         self._grow(count)
         while self._raw:
             view = await wire.take(self._raw)
             self._raw -= len(view)
-            update(view)
-            self.unwritten = self._raw
             await write(wire, view)
+            self.unwritten = self._raw
 
-    async def _packed(self, size: int, packed: int, sink: Sink, hasher: Any) -> None:
+    async def _packed(self, size: int, packed: int, sink: Sink) -> None:
         self._grow(size)
         self._raw = packed
         block = bytearray()
@@ -97,13 +97,14 @@ class Intake:
             self._raw -= len(view)
             block += view
         data = self._unpacker.unpack(bytes(block), size)
-        hasher.update(data)
         self._wire.unpacked += size - packed
         await sink.write(self._wire, memoryview(data))
 
-    async def _hole(self, count: int, sink: Sink, hasher: Any) -> None:
+    async def _hole(self, count: int, sink: Sink) -> None:
         self._grow(count)
+        sink.idle()
         await sink.hole(self._wire, count)
+        hasher = sink.hasher
         while count:
             step = min(count, digests.SLICE * 16)
             if step > digests.SLICE:

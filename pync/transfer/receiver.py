@@ -230,17 +230,18 @@ class Incoming:
             return Filed(
                 messages.SKIPPED if entry.kind == messages.SYMLINK else messages.OK, 0, b"", entry.path
             )
-        sink = StreamSink(output.channel)
         try:
             if inline:
                 if of.stream_path is not None:
                     raise Refused("it cannot go on in the middle of a stream", status=messages.FAILED)
+                sink = StreamSink(output.channel, digests.new(self._checksum))
                 await sink.write(self._wire, memoryview(entry.body))
                 return Filed(messages.OK, entry.size, entry.digest, entry.path)
             hasher = await self._stream_start(entry)
             of.stream_path, of.stream_hasher = entry.path, hasher
             try:
-                end = await self.intake.read(sink, hasher, of.stream_size, entry.size)
+                sink = StreamSink(output.channel, hasher)
+                end = await self.intake.read(sink, of.stream_size, entry.size)
             finally:
                 of.stream_size = self.intake.total - self.intake.unwritten
         except OutputClosed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
@@ -13,40 +14,88 @@ from pync.transport.channel import WANT_WRITE, ready
 from pync.transport.stdio import OutputClosed, Stdio
 
 _ZEROS = bytes(256 << 10)
+# Below these, starting a thread, or handing a piece to it, costs more than it gives.
+WORTH_A_THREAD = 4 << 20
+HANDED_OVER = 64 << 10
 
 
 class Sink:
-    """Takes bytes in order. This one throws them away: an entry was refused and its body is on the way."""
+    """Takes bytes in order and hashes them. This one keeps nothing: what arrives is there already."""
 
-    part: Part | None = None
+    def __init__(self, hasher: Any) -> None:
+        self.hasher = hasher
 
     async def write(self, wire: Wire, view: memoryview) -> None:
         """Take all of `view`. Raises Refused."""
+        self.hasher.update(view)
 
     async def hole(self, wire: Wire, count: int) -> None:
-        """Take `count` zero bytes. Raises Refused."""
+        """Make room for `count` zero bytes, which the caller hashes. Raises Refused."""
+
+    def idle(self) -> None:
+        """Until all that was taken is hashed and written. Raises Refused."""
+
+    def close(self) -> None:
+        """Idempotent."""
 
 
 class PartSink(Sink):
     """Into a partial file. Writing there blocks, for as long as the disk needs."""
 
-    def __init__(self, part: Part) -> None:
-        self.part: Part = part
+    def __init__(self, part: Part, hasher: Any) -> None:
+        super().__init__(hasher)
+        self._part = part
 
     async def write(self, wire: Wire, view: memoryview) -> None:
-        self.part.write(view)
+        self.hasher.update(view)
+        self._part.write(view)
 
     async def hole(self, wire: Wire, count: int) -> None:
-        self.part.skip(count)
+        self._part.skip(count)
+
+
+class ThreadSink(PartSink):
+    """Into a partial file by a second thread; the wire reads into other memory meanwhile."""
+
+    def __init__(self, part: Part, hasher: Any) -> None:
+        from pync.transfer.writer import Writer
+
+        super().__init__(part, hasher)
+        self._writer = Writer(part, hasher)
+
+    async def write(self, wire: Wire, view: memoryview) -> None:
+        self._writer.wait()
+        if len(view) >= HANDED_OVER and wire.flip():
+            self._writer.write(view)
+        else:
+            await super().write(wire, view)
+
+    def idle(self) -> None:
+        self._writer.wait()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def sink_for(part: Part, hasher: Any, size: int) -> PartSink:
+    """What is faster for a body of `size` bytes."""
+    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) > 1:
+        return ThreadSink(part, hasher)
+    return PartSink(part, hasher)
 
 
 class StreamSink(Sink):
     """To stdout, a fifo or a device, at the pace of whoever reads there."""
 
-    def __init__(self, channel: Stdio) -> None:
+    def __init__(self, channel: Stdio, hasher: Any) -> None:
+        super().__init__(hasher)
         self._channel = channel
 
     async def write(self, wire: Wire, view: memoryview) -> None:
+        self.hasher.update(view)
+        await self._put(wire, view)
+
+    async def _put(self, wire: Wire, view: memoryview) -> None:
         channel = self._channel
         while view:
             try:
@@ -70,7 +119,7 @@ class StreamSink(Sink):
     async def hole(self, wire: Wire, count: int) -> None:
         while count > 0:
             step = min(count, len(_ZEROS))
-            await self.write(wire, memoryview(_ZEROS)[:step])
+            await self._put(wire, memoryview(_ZEROS)[:step])
             count -= step
 
 

@@ -29,6 +29,8 @@ IN_SIZE = 1 << 20
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10
 READ_STEP = 512 << 10
+# A write of a few bytes only fills our own system's buffer; one this large shows that the peer reads.
+SIGN_OF_LIFE = 4096
 INBOX_MAX = 4 * proto.WINDOW
 
 
@@ -70,6 +72,7 @@ class Wire:
         self.limits = limits
         self._idle = idle
         self._in = memoryview(bytearray(IN_SIZE))
+        self._spare: memoryview | None = None
         self._start = self._end = 0
         self._inbox: deque[proto.Frame] = deque()
         self._out: list[bytes] = []
@@ -83,6 +86,8 @@ class Wire:
         self._seal_out: memoryview = memoryview(b"")
         self._ready: Flag = loop.flag()
         self._doomed: PyncError | None = None
+        # No word of ours may come in between: true during the handshake and inside a run of raw bytes.
+        self.quiet = True
         self._alive = loop.now()
         self._last_wait = loop.now()
 
@@ -157,7 +162,7 @@ class Wire:
 
     def keepalive(self) -> None:
         """Say that we are busy, not dead, if that can be said without waiting."""
-        if not self._backlog and not self._out:
+        if not self.quiet and not self._backlog and not self._out:
             self.put(proto.KEEPALIVE)
         self.push()
 
@@ -320,6 +325,17 @@ class Wire:
             self.bucket.spend(count, self.loop.now())
         return view
 
+    def flip(self) -> bool:
+        """Read into other memory from now on, so that the view `take` gave stays. False while bytes are left
+        in this one: then the view is valid only until the next `take`."""
+        if self._start != self._end:
+            return False
+        if self._spare is None or len(self._spare) < len(self._in):
+            self._spare = memoryview(bytearray(len(self._in)))
+        self._in, self._spare = self._spare, self._in
+        self._start = self._end = 0
+        return True
+
     async def greeting(self, mine: proto.Greeting) -> tuple[proto.Greeting, bytes]:
         """Exchange greetings; the peer's and its bytes. Raises NotFramed, Lost, or what `agree` raises."""
         until = self.loop.now() + self.limits.greeting
@@ -357,7 +373,7 @@ class Wire:
             # what the peer said before it broke off explains more than "broken pipe"
             self._last_words()
             raise Lost(f"send: {reason(error)}") from None
-        if count > 0:
+        if count >= SIGN_OF_LIFE:
             self._alive = self.loop.now()
         return count
 
@@ -426,11 +442,13 @@ class Wire:
 
     async def send_bytes(self, data: memoryview | bytes) -> None:
         """A piece of body from memory, raw (its RUN or PACKED frame is queued already)."""
+        self.quiet = True
         if self.bucket is not None:
             await self._pace()
             self.bucket.spend(len(data), self.loop.now())
         self._out.append(bytes(data))
         await self.flush()
+        self.quiet = False
         self.body_sent += len(data)
 
     async def send_file(self, fd: int, offset: int, count: int, hasher: Any) -> int:
@@ -439,6 +457,7 @@ class Wire:
         The rest is made up with zeros: the length was promised. The caller ends such a body as broken.
         """
         send = self._sendfile if self._sealer is None and self.channel.plain else self._send_read
+        self.quiet = True
         await self.flush()
         done = 0
         while done < count:
@@ -459,6 +478,7 @@ class Wire:
             self._out.append(bytes(min(missing, digests.STEP)))
             await self.flush()
             missing -= digests.STEP
+        self.quiet = False
         return done
 
     async def _sendfile(self, fd: int, offset: int, count: int, hasher: Any) -> int:

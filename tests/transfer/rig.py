@@ -1,4 +1,4 @@
-"""Both ends of a transfer in one loop, with a proxy in between that can hurt the bytes. No processes, no sleeping."""
+"""Both ends of a transfer in one loop, with a proxy in between that can hurt the bytes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Fault(NamedTuple):
     at: int = 0
     upwards: bool = True  # the sender's bytes, else the receiver's
     bit: int = 0
+
+
+CLEAN = Fault()
 
 
 class Result(NamedTuple):
@@ -66,7 +69,11 @@ class Proxy:
         while True:
             await self.loop.wait(self.listener.fileno(), READ)
             client, _ = self.listener.accept()
-            server = socket.create_connection((HERE, self.port))
+            try:
+                server = socket.create_connection((HERE, self.port))
+            except ConnectionRefusedError:
+                client.close()
+                continue
             first = self.connections == 0
             self.connections += 1
             for one in (client, server):
@@ -156,7 +163,7 @@ def transfer(
     paths: list[Path | str],
     output: Path | str,
     *,
-    fault: Fault = Fault(),
+    fault: Fault = CLEAN,
     send_with: dict[str, Any] | None = None,
     recv_with: dict[str, Any] | None = None,
     reverse: bool = False,
