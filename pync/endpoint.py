@@ -50,7 +50,9 @@ class Address(NamedTuple):
 
 
 def show(family: int, sockaddr: Any) -> str:
-    """A socket address as messages show it."""
+    """A socket address as messages show it; "" is one that is not known."""
+    if not sockaddr and family != getattr(socket, "AF_UNIX", -1):
+        return "unknown address"
     if family == socket.AF_INET:
         return f"{sockaddr[0]}:{sockaddr[1]}"
     if family == socket.AF_INET6:
@@ -80,9 +82,7 @@ def parse(text: str, *, listen: bool = False, default: str = "tcp") -> Endpoint:
     return endpoint
 
 
-def take(
-    words: Sequence[str], *, listen: bool = False, default: str = "tcp"
-) -> tuple[Endpoint, list[str]]:
+def take(words: Sequence[str], *, listen: bool = False, default: str = "tcp") -> tuple[Endpoint, list[str]]:
     """The endpoint that the first one or two words name, and the words after it; raises UsageError.
 
     `default` is the scheme of a word that names none; `listen` allows a port alone.
@@ -165,7 +165,12 @@ def parse_port(text: str | int) -> int | str:
         if not 0 <= number <= 65_535:
             raise UsageError(f"port {text} is not in 0-65535")
         return number
-    if not text or not text.isascii() or not all(c.isalnum() or c in "-_.+" for c in text) or text[0] in "-.+":
+    if (
+        not text
+        or not text.isascii()
+        or not all(c.isalnum() or c in "-_.+" for c in text)
+        or text[0] in "-.+"
+    ):
         raise UsageError(f"{text!r} is not a port", hint="a number 0-65535 or a service name such as http")
     return text
 

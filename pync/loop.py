@@ -307,9 +307,7 @@ class Loop:
 
     # --- coroutines ----------------------------------------------------------------------------------
 
-    def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], None] | None = None
-    ) -> Task:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], done: Callable[[Task], None] | None = None) -> Task:
         """Start `coroutine` now; it runs until its first wait before this returns."""
         task = Task(self, coroutine)
         if done is not None:

@@ -69,7 +69,9 @@ class AccessRules:
             try:
                 self.load()
             except PyncError as error:
-                report(Event("error", {"code": int(error.code), "message": error.message, "hint": error.hint}))
+                report(
+                    Event("error", {"code": int(error.code), "message": error.message, "hint": error.hint})
+                )
             else:
                 report(Event("waiting", {"reason": "access lists were read again"}))
 

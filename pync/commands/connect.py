@@ -6,7 +6,6 @@ from pync.commands.options import ConnectOptions
 from pync.commands.wiring import (
     Copies,
     Progress,
-    TelnetFilter,
     Totals,
     child_failure,
     closed_event,
@@ -15,19 +14,21 @@ from pync.commands.wiring import (
     filters_of,
     policy_of,
     program_of,
+    relay_between,
     run_direct,
     run_relay,
     wants_relay,
 )
 from pync.errors import ExitCode, NetworkError, TimedOut, reason
 from pync.loop import READ, Loop
-from pync.relay.relay import Outcome, Relay
+from pync.relay.relay import Outcome
 from pync.report import Event, Report
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.dial import DialSettings, dial
 from pync.transport.stdio import Stdio
 
 _RETRY_DELAY, _RETRY_DELAY_MAX = 0.1, 2.0
+_LAST_TRY = 0.05  # seconds kept for one more try at the very end of --retry-for
 _CHILD_GRACE = 2.0
 _PROBE_SECONDS = 1.0  # how long a UDP probe waits for somebody to say that nobody is there
 
@@ -45,7 +46,7 @@ async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
         if options.zero:
             return await _probe(loop, options, channel)
         if words is not None:
-            outcome = await _run_program(loop, options, channel, copies, words)
+            outcome = await _run_program(loop, options, channel, copies, words, report)
         else:
             outcome = await _run_stdio(loop, options, channel, copies, local, report)
         report(closed_event(facts, outcome))
@@ -67,11 +68,12 @@ async def _dial_retrying(loop: Loop, options: ConnectOptions, report: Report) ->
         except (NetworkError, TimedOut) as error:
             if tries_left <= 0:
                 raise
-            if give_up is not None and loop.now() + pause >= give_up:
+            if give_up is not None and loop.now() >= give_up:
                 raise NetworkError(f"{error.message} (tried for {options.retry_for:g} s)") from None
             report(Event("waiting", {"reason": error.message, "seconds": loop.now() - started}))
         tries_left -= 1
-        await loop.sleep_until(loop.now() + pause)
+        wake = loop.now() + pause
+        await loop.sleep_until(wake if give_up is None else min(wake, give_up - _LAST_TRY))
         pause = min(pause * 2, max(_RETRY_DELAY_MAX, options.retry_delay or 0))
 
 
@@ -80,7 +82,7 @@ async def _dial_once(
 ) -> Channel:
     deadline = loop.now() + options.timeout if options.timeout is not None else None
     if give_up is not None:
-        deadline = give_up if deadline is None else min(deadline, give_up)
+        deadline = min(deadline or give_up, max(give_up, loop.now() + _LAST_TRY))
     return await dial(loop, options.endpoint, settings, report, deadline)
 
 
@@ -91,7 +93,10 @@ async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> ExitC
             seconds = options.timeout if options.timeout is not None else _PROBE_SECONDS
             view = memoryview(bytearray(65_536))
             channel.write(memoryview(b"\0"))
-            if await loop.wait(channel.read_fd, READ, loop.now() + seconds) and channel.read_into(view) == WANT_READ:
+            if (
+                await loop.wait(channel.read_fd, READ, loop.now() + seconds)
+                and channel.read_into(view) == WANT_READ
+            ):
                 raise NetworkError(f"{channel.peer}: no answer")
     except OSError as error:
         raise NetworkError(f"connect {channel.peer}: {reason(error)}") from None
@@ -104,13 +109,8 @@ async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> ExitC
 async def _run_stdio(
     loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, local: Stdio, report: Report
 ) -> Outcome:
-    ended = loop.flag()
     policy = policy_of(options, interactive=local.interactive)
-    filters = filters_of(options, copies)
-    relay = Relay(loop, channel, local, policy, filters, done=lambda _relay: ended.set())
-    for transform in filters.received:
-        if isinstance(transform, TelnetFilter):
-            transform.answer = relay.inject
+    relay, ended = relay_between(loop, channel, local, policy, filters_of(options, copies), report)
     progress = None
     if options.progress:
         progress = Progress(loop, report, lambda: Totals(relay.sent, relay.received), local.size)
@@ -127,16 +127,15 @@ async def _run_stdio(
 
 
 async def _run_program(
-    loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, words: list[str]
+    loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, words: list[str], report: Report
 ) -> Outcome:
     if not wants_relay(options, channel, copies):
         return await run_direct(loop, channel, words, _CHILD_GRACE)
     from pync.transport.child import Child, environment_for
 
     child = Child(loop, words, environment_for(channel.facts(), dict(os.environ)))
-    ended = loop.flag()
     policy = policy_of(options, interactive=False, end_when_sent=True)
-    relay = Relay(loop, channel, child, policy, filters_of(options, copies), done=lambda _relay: ended.set())
+    relay, ended = relay_between(loop, channel, child, policy, filters_of(options, copies), report)
     try:
         outcome = await run_relay(relay, ended)
         await child.process.ended.wait(loop.now() + _CHILD_GRACE)
@@ -144,4 +143,3 @@ async def _run_program(
         await child.process.stop(_CHILD_GRACE)
     failure = outcome.error or child_failure(words, child.process.status)
     return outcome._replace(error=failure)
-

@@ -94,7 +94,9 @@ class Server:
         if self.options.timeout is not None:
             by = self.loop.now() + self.options.timeout
             if not await self._first.wait(by) and not self._over.is_set:
-                raise TimedOut(f"listen {self.options.endpoint.address}: no client within {self.options.timeout:g} s")
+                raise TimedOut(
+                    f"listen {self.options.endpoint.address}: no client within {self.options.timeout:g} s"
+                )
         await self._over.wait()
 
     async def _end(self) -> ExitCode:
@@ -138,7 +140,7 @@ class Server:
         if self._turn_away(address, sock.family, lambda: address_facts(sock, address, "")):
             sock.close()
             return
-        self._admit(StreamSocket(sock))
+        self._admit(StreamSocket(sock, address))
 
     def _on_peer(self, peer: DatagramPeer) -> bool:
         if self._over.is_set or (not self.keep_open and self._accepted):
@@ -245,5 +247,3 @@ def tell_ready(fd: int) -> None:
             os.close(fd)
     except OSError as error:
         raise LocalError(f"--ready-fd {fd}: {reason(error)}") from None
-
-

@@ -15,6 +15,7 @@ from pync.commands.wiring import (
     filters_of,
     policy_of,
     program_of,
+    relay_between,
     run_direct,
     run_relay,
     socket_settings,
@@ -22,7 +23,7 @@ from pync.commands.wiring import (
     wants_relay,
 )
 from pync.errors import Interrupted, LocalError, NetworkError, PyncError, reason
-from pync.loop import Loop
+from pync.loop import Flag, Loop
 from pync.relay.relay import Outcome, Policy, Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
@@ -105,12 +106,13 @@ class Service:
 
     def listening(self, facts: list[dict[str, Any]]) -> None:
         """Say where; with TLS also what a client needs to trust us."""
-        for fact in facts:
-            self.report(Event("listening", fact))
         if self._tls is not None:
-            said = self._tls.listener_facts(facts)
+            first = facts[0]
+            said = self._tls.listener_facts(str(first.get("address", "")), int(first.get("port", 0)))
             if said:
                 self.report(Event("secured", said))
+        for fact in facts:
+            self.report(Event("listening", fact))
 
     def totals(self) -> Totals:
         """Bytes to and from all clients so far."""
@@ -170,13 +172,13 @@ class Service:
         return await self._relay(channel, self._stdio)
 
     async def _relay(self, channel: Channel, local: Channel, **changes: Any) -> Outcome:
-        ended = self.loop.flag()
-        policy = self._policy(local, **changes)
-        filters = filters_of(self.options, self._copies)
-        relay = Relay(self.loop, channel, local, policy, filters, done=lambda _relay: ended.set())
-        return await self._run(relay, ended)
+        return await self._run(*self._relay_between(channel, local, self._policy(local, **changes)))
 
-    async def _run(self, relay: Relay, ended: Any) -> Outcome:
+    def _relay_between(self, channel: Channel, local: Channel, policy: Policy) -> tuple[Relay, Flag]:
+        filters = filters_of(self.options, self._copies)
+        return relay_between(self.loop, channel, local, policy, filters, self.report)
+
+    async def _run(self, relay: Relay, ended: Flag) -> Outcome:
         self._relays[relay] = None
         try:
             return await run_relay(relay, ended)
@@ -193,16 +195,8 @@ class Service:
         local: Channel = port
         if self.options.output_dir is not None:
             local = _Joined(port, self._file_for(channel, number, None))
-        ended = self.loop.flag()
-        policy = self._policy(local, receive_only=self.options.recv_only or self._hub.to_clients == "none")
-        relay = Relay(
-            self.loop,
-            channel,
-            local,
-            policy,
-            filters_of(self.options, self._copies),
-            done=lambda _relay: ended.set(),
-        )
+        policy = self._policy(local, receive_only=self.options.recv_only)
+        relay, ended = self._relay_between(channel, local, policy)
         port.direct = relay.up.offer
         port.cut_off = lambda: relay.abort("too slow", NetworkError(f"{channel.peer}: too slow, cut off"))
         return await self._run(relay, ended)

@@ -11,9 +11,7 @@ from pync.loop import Loop
 from pync.report import Report
 
 # Signals that end a run after its clean-up; the process then really dies of them.
-_ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def execute(command: str, options: Shared, report: Report, *, signals: bool = True) -> ExitCode:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pync.commands.options import SocketOptions, StreamOptions
 from pync.endpoint import Endpoint
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, reason
-from pync.loop import Loop, Timer
+from pync.loop import Flag, Loop, Timer
 from pync.relay.relay import Filters, Outcome, Policy, Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
@@ -53,7 +53,9 @@ def dial_settings(options: Any, endpoint: Endpoint) -> DialSettings:
     return DialSettings(socket_settings(options), tuple(options.proxy), tls_settings(options, endpoint))
 
 
-def policy_of(options: StreamOptions, *, interactive: bool, keep_open: bool = False, **changes: Any) -> Policy:
+def policy_of(
+    options: StreamOptions, *, interactive: bool, keep_open: bool = False, **changes: Any
+) -> Policy:
     """When a connection with these options is over. `interactive`: somebody types."""
     quits = {"auto": interactive or keep_open, "quit": True, "continue": False}[options.peer_eof]
     policy = Policy(
@@ -269,15 +271,33 @@ async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -
     channel.sock.setblocking(True)
     fd = channel.sock.fileno()
     process = Process(loop, words, environment_for(channel.facts(), dict(os.environ)), {0: fd, 1: fd})
+    broken: list[PyncError] = []
+
+    def look() -> None:
+        """The child may not be looking at its socket: it is ended when the connection broke."""
+        loop.watch_error(fd, None)
+        try:
+            channel.unacknowledged()
+        except OSError as error:
+            broken.append(NetworkError(f"{channel.peer}: {reason(error)}"))
+            process.ended.set()
+
+    loop.watch_error(fd, look)
     try:
         await process.ended.wait()
     except BaseException:
+        channel.detach(loop)
         await process.stop(grace)
         channel.reset()
         raise
+    channel.detach(loop)
+    if broken:
+        process.ended.clear()
+        await process.stop(grace)
     sent, received = channel.totals()
     channel.close()
-    return Outcome("exec", sent, received, loop.now() - started, child_failure(words, process.status))
+    failure = broken[0] if broken else child_failure(words, process.status)
+    return Outcome("exec", sent, received, loop.now() - started, failure)
 
 
 def child_failure(words: list[str], status: int | None) -> PyncError | None:
@@ -288,7 +308,27 @@ def child_failure(words: list[str], status: int | None) -> PyncError | None:
     return NetworkError(f"{words[0]}: {said}")
 
 
-async def run_relay(relay: Relay, ended: Any) -> Outcome:
+def relay_between(
+    loop: Loop, channel: Channel, local: Channel, policy: Policy, filters: Filters, report: Report
+) -> tuple[Relay, Flag]:
+    """A relay that reports the end of each direction, and the flag that its own end sets."""
+    ended = loop.flag()
+    relay = Relay(
+        loop,
+        channel,
+        local,
+        policy,
+        filters,
+        done=lambda _relay: ended.set(),
+        notice=lambda direction: report(Event("eof", {"direction": direction})),
+    )
+    for transform in filters.received:
+        if isinstance(transform, TelnetFilter):
+            transform.answer = relay.inject
+    return relay, ended
+
+
+async def run_relay(relay: Relay, ended: Flag) -> Outcome:
     """Start `relay` and wait for its end; when we are told to stop, received bytes are written out first."""
     relay.start()
     try:

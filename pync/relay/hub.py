@@ -38,6 +38,7 @@ class Port(Channel):
         self._on_read: Callable[[], None] | None = None
         self._on_write: Callable[[], None] | None = None
         self._scheduled = False
+        self.too_slow = False
         self.closed = False
 
     @property
@@ -129,7 +130,9 @@ class Port(Channel):
 class Hub:
     """See the module. `to_clients` is who gets our stdin: "broadcast", "first" or "none"."""
 
-    def __init__(self, loop: Loop, route: str, *, to_clients: str = "broadcast", buffer: int = 1 << 20) -> None:
+    def __init__(
+        self, loop: Loop, route: str, *, to_clients: str = "broadcast", buffer: int = 1 << 20
+    ) -> None:
         self.loop = loop
         self.to_clients = to_clients
         self._route = route
@@ -158,15 +161,20 @@ class Hub:
         self._clients[port] = None
         if self._room is not None:
             self._said(self._room.join(port))
-        if self._route == "local" and (self._stdin_ended or not self._hears_stdin(port)):
-            port.end()
+        self._end_hearers()
         self._wake_writers()
         return port
 
-    def _hears_stdin(self, port: Port) -> bool:
+    def _hearers(self) -> list[Port]:
+        """The clients that get our stdin; the others' end comes with their own."""
         if self.to_clients == "first":
-            return next(iter(self._clients)) is port
-        return self.to_clients == "broadcast"
+            return list(self._clients)[:1]
+        return list(self._clients) if self.to_clients == "broadcast" else []
+
+    def _end_hearers(self) -> None:
+        if self._stdin_ended and self._route == "local":
+            for client in self._hearers():
+                client.end()
 
     def leave(self, port: Port) -> None:
         """A client is gone."""
@@ -175,15 +183,14 @@ class Hub:
         self._waiting.pop(port, None)
         if self._room is not None:
             self._said(self._room.leave(port))
+        self._end_hearers()
         self._wake_writers()
 
     def input_ended(self, port: Port) -> None:
         """A member says no more. Our stdin's end is passed on where clients only talk to us."""
         if port is self.local:
             self._stdin_ended = True
-            if self._route == "local":
-                for client in self._clients:
-                    client.end()
+            self._end_hearers()
 
     def end(self) -> None:
         """No more will be said to anybody: ports end once their queues are read."""
@@ -215,9 +222,7 @@ class Hub:
             return [port for port in self._members() if port is not source]
         if source is not self.local:
             return [self.local] if self.local is not None else []
-        if self.to_clients == "first":
-            return list(self._clients)[:1]
-        return list(self._clients)
+        return self._hearers()
 
     def _too_full(self, receivers: Iterable[Port]) -> bool:
         now = self.loop.now()
@@ -260,11 +265,12 @@ class Hub:
             self._queue(port, copy[rest:])
 
     def _queue(self, port: Port, data: memoryview) -> None:
-        if port is not self.local and port.backlog > self._buffer and port.cut_off is not None:
-            cut_off, port.cut_off = port.cut_off, None
-            self.loop.call_soon(cut_off)  # not from within the fan-out
-        elif port is self.local or port.cut_off is not None:
+        if port is self.local or port.backlog <= self._buffer:
             port.enqueue(data)
+        elif not port.too_slow:
+            port.too_slow = True
+            if port.cut_off is not None:
+                self.loop.call_soon(port.cut_off)  # not from within the fan-out
 
     def _said(self, said: Iterable[Any]) -> None:
         for item in said:

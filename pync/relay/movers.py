@@ -168,7 +168,9 @@ class CopyMover:
 class LineMover(CopyMover):
     """The copying mover that lets a line go every `delay` seconds."""
 
-    def __init__(self, source: Channel, sink: Channel, transforms: Sequence[Transform], delay: float, **taps: Any):
+    def __init__(
+        self, source: Channel, sink: Channel, transforms: Sequence[Transform], delay: float, **taps: Any
+    ):
         super().__init__(source, sink, transforms, **taps)
         self._pacer = LinePacer(delay)
 
@@ -391,7 +393,9 @@ def choose(
     """
 
     def copy() -> CopyMover:
-        return CopyMover(source, sink, transforms, tap_in=tap_in, tap_out=tap_out, datagram_size=datagram_size)
+        return CopyMover(
+            source, sink, transforms, tap_in=tap_in, tap_out=tap_out, datagram_size=datagram_size
+        )
 
     if line_delay:
         taps = {"tap_in": tap_in, "tap_out": tap_out, "datagram_size": datagram_size}
@@ -405,7 +409,7 @@ def choose(
     came_from, goes_to = _descriptor_kind(source, out=False), _descriptor_kind(sink, out=True)
     if came_from == "file" and goes_to == "socket" and hasattr(os, "sendfile") and sys.platform == "linux":
         return SendfileMover(source.read_fd, sink.write_fd)
-    if "" in (came_from, goes_to) or "file" == came_from or not hasattr(os, "splice"):
+    if "" in (came_from, goes_to) or came_from == "file" or not hasattr(os, "splice"):
         return copy()
     if "pipe" in (came_from, goes_to):
         for kind, fd in ((came_from, source.read_fd), (goes_to, sink.write_fd)):
@@ -424,4 +428,3 @@ def _descriptor_kind(channel: Channel, *, out: bool) -> str:
     if not channel.plain:
         return ""
     return "socket" if isinstance(channel, StreamSocket) else "pipe"
-

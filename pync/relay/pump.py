@@ -86,7 +86,13 @@ class Pump:
     def offer(self, data: memoryview) -> int:
         """Bytes the sink took of `data` right now, past the source; 0 when something is before it in line."""
         mover = self._mover
-        if self._stopped or self.draining or self._bucket is not None or mover.pending or not mover.transparent:
+        if (
+            self._stopped
+            or self.draining
+            or self._bucket is not None
+            or mover.pending
+            or not mover.transparent
+        ):
             return 0
         if self.sink.boundaries and len(data) > DATAGRAM_MAX:
             return 0

@@ -81,12 +81,14 @@ class Relay:
         filters: Filters = Filters(),  # noqa: B008 (an immutable value)
         *,
         done: Callable[["Relay"], None],
+        notice: Callable[[str], None] = lambda direction: None,
     ) -> None:
-        """`local` may be `net` itself: what the peer sends goes back to it."""
+        """`notice` is told which direction ended, "sent" or "received". `local` may be `net` itself: what the peer sends goes back to it."""
         self.loop, self.net, self.local, self.policy = loop, net, local, policy
         self.outcome: Outcome | None = None
         self.started = self.last_activity = loop.now()
         self._done = done
+        self._notice = notice
         self._error: PyncError | None = None
         self._timers: list[Timer] = []
         self._confirming = False
@@ -158,6 +160,7 @@ class Relay:
         if self._finishing:
             return
         if pump is self.up:
+            self._notice("sent")
             self._input_ended()
         elif self._error is not None:
             self._finish("error", self._error)
@@ -171,6 +174,7 @@ class Relay:
         self._limited = True
 
     def _peer_ended(self) -> None:
+        self._notice("received")
         try:
             self._say_eof_to_local()
         except PyncError as error:
@@ -191,11 +195,12 @@ class Relay:
         """The peer ended before us, we went on, and now the connection broke."""
         self.loop.watch_error(self.net.read_fd, None)
         try:
-            self.net.unacknowledged()
+            left = self.net.unacknowledged()
         except OSError as error:
             self._input_undeliverable(error)
         else:  # a Unix peer closed, and had read everything: else the error would say so
-            self._finish("peer-gone", None if self.up.all_out else self._net_error(BrokenPipeError(32, "")))
+            whole = self.up.all_out and left == 0
+            self._finish("peer-gone", None if whole else self._net_error(BrokenPipeError(32, "")))
 
     def _input_undeliverable(self, error: OSError) -> None:
         if self.up.all_out and self.net.confirmed(self.up.moved):
@@ -204,6 +209,8 @@ class Relay:
             self._finish("error", self._net_error(error))
 
     def _input_ended(self) -> None:
+        if self.down.done and self.net.read_fd >= 0:
+            self.loop.watch_error(self.net.read_fd, None)  # with both directions shut a hang-up means nothing
         if self.policy.shutdown and self.net.half_close:
             self._say_eof()
         if self.down.done:
@@ -272,7 +279,9 @@ class Relay:
         if left == 0:
             self._finish(why, None)
         elif now >= give_up:
-            self._finish("error", NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged"))
+            self._finish(
+                "error", NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged")
+            )
         else:
             self._at(now + pause, lambda: self._poll_confirmed(why, min(0.05, pause * 2), left, give_up))
 
@@ -293,7 +302,11 @@ class Relay:
 
     def _is_output_pipe(self, pump: Pump, error: OSError) -> bool:
         """Reading a connection does not raise EPIPE while a stdout or child's pipe is there to do it."""
-        return pump is self.down and isinstance(error, BrokenPipeError) and not isinstance(self.net, type(self.local))
+        return (
+            pump is self.down
+            and isinstance(error, BrokenPipeError)
+            and not isinstance(self.net, type(self.local))
+        )
 
     def _local_broke(self, pump: Pump, error: OSError | PyncError) -> None:
         if isinstance(error, PyncError):
@@ -304,7 +317,8 @@ class Relay:
             pump.throw_away()
         else:
             kind = NetworkError if _from_network(error) else LocalError
-            self._finish("error", kind(f"{self.local.peer or 'stdio'}: {reason(error)}"))
+            name = self.local.peer or ("stdin" if pump is self.up else "stdout")
+            self._finish("error", kind(f"{name}: {reason(error)}"))
 
     def _net_broke(self, pump: Pump, error: OSError | PyncError) -> None:
         """The connection broke. What had arrived is written out first, then that is the end."""
@@ -330,7 +344,9 @@ class Relay:
     # --- time ----------------------------------------------------------------------------------------
 
     def _at(self, when: float, callback: Callable[[], None]) -> None:
-        self._timers = [timer for timer in self._timers if timer.callback is not None and timer.when > self.loop.now()]
+        self._timers = [
+            timer for timer in self._timers if timer.callback is not None and timer.when > self.loop.now()
+        ]
         self._timers.append(self.loop.call_at(when, callback))
 
     def _cancel_timers(self) -> None:

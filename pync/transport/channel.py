@@ -127,4 +127,3 @@ async def write_all(
             view = view[count:]
         else:
             await ready(loop, channel, count, deadline)
-

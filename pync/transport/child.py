@@ -31,7 +31,9 @@ def command_words(exec_command: str | None, sh_exec: str | None) -> list[str]:
 class Process:
     """A running child in a process group of its own. `status` is None until it was reaped."""
 
-    def __init__(self, loop: Loop, words: Sequence[str], environment: dict[str, str], fds: dict[int, int]) -> None:
+    def __init__(
+        self, loop: Loop, words: Sequence[str], environment: dict[str, str], fds: dict[int, int]
+    ) -> None:
         """Start `words` with `fds` (child's descriptor -> ours); raises LocalError."""
         actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
         try:

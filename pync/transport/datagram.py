@@ -6,6 +6,7 @@ peer (connected sockets on the same port) was ruled out: the kernel looks throug
 """
 
 import errno
+import os
 import socket
 import sys
 from collections import deque
@@ -54,7 +55,13 @@ class DatagramChannel(Channel):
             try:
                 return self._sendmsg(batch, ancillary)
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EIO, errno.EOPNOTSUPP, errno.ENOPROTOOPT, errno.EMSGSIZE):
+                if error.errno not in (
+                    errno.EINVAL,
+                    errno.EIO,
+                    errno.EOPNOTSUPP,
+                    errno.ENOPROTOOPT,
+                    errno.EMSGSIZE,
+                ):
                     raise
                 self._segments = False  # older kernel, a device without it, or a path MTU below `size`
         return self.write(view[:size])
@@ -67,8 +74,12 @@ class DatagramSocket(DatagramChannel):
     """A datagram socket with one peer: connected, or with a broadcast or multicast `target` whose replies come
     from other addresses."""
 
-    def __init__(self, sock: socket.socket, target: Any = None, *, borrowed: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, target: Any = None, *, borrowed: bool = False, made: str | None = None
+    ) -> None:
+        """`made`: the Unix path that the socket was bound to, removed at its end."""
         self.sock = sock
+        self._made = made
         if not borrowed:
             sock.setblocking(False)
         self.read_fd = self.write_fd = sock.fileno()
@@ -135,6 +146,12 @@ class DatagramSocket(DatagramChannel):
 
     def close(self) -> None:
         self.sock.close()
+        made, self._made = self._made, None
+        if made is not None:
+            try:
+                os.unlink(made)
+            except OSError:
+                pass
 
 
 def _ask(question: Callable[[], Any]) -> Any:
@@ -281,6 +298,20 @@ class DatagramPeer(DatagramChannel):
             self._listener.gone(self)
 
 
+def tell_addresses(sock: socket.socket) -> None:
+    """Ask for the address that each datagram was sent to, and for ICMP errors with theirs. Best before bind:
+    what arrives earlier comes without."""
+    if not _LINUX or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    level, pktinfo, recverr = (
+        (socket.IPPROTO_IP, _IP_PKTINFO, 11)  # IP_RECVERR
+        if sock.family == socket.AF_INET
+        else (socket.IPPROTO_IPV6, 49, 25)  # IPV6_RECVPKTINFO, IPV6_RECVERR
+    )
+    sock.setsockopt(level, pktinfo, 1)
+    sock.setsockopt(level, recverr, 1)
+
+
 class DatagramListener:
     """A bound datagram socket. `on_peer(peer)` is asked about each new peer: False ignores it in silence.
 
@@ -289,7 +320,12 @@ class DatagramListener:
     """
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, on_peer: Callable[[DatagramPeer], bool], *, exclusive: bool = False
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        on_peer: Callable[[DatagramPeer], bool],
+        *,
+        exclusive: bool = False,
     ) -> None:
         sock.setblocking(False)
         self.loop = loop
@@ -301,16 +337,9 @@ class DatagramListener:
         self._writers: dict[DatagramPeer, Callable[[], None]] = {}
         self._buffer = memoryview(bytearray(1 << 16))
         self._paused = False
+        tell_addresses(sock)
         inet = sock.family in (socket.AF_INET, socket.AF_INET6)
         self.segments = _LINUX and inet and _enable_gro(sock)
-        if _LINUX and inet:
-            level, pktinfo, recverr = (
-                (socket.IPPROTO_IP, _IP_PKTINFO, 11)
-                if sock.family == socket.AF_INET
-                else (socket.IPPROTO_IPV6, 49, 25)  # IPV6_RECVPKTINFO, IPV6_RECVERR
-            )
-            sock.setsockopt(level, pktinfo, 1)
-            sock.setsockopt(level, recverr, 1)
         loop.watch_read(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -408,7 +437,10 @@ def _address_hit(ancillary: list[tuple[int, int, bytes]]) -> bytes:
     """The pktinfo that makes a reply leave from the address the datagram was sent to; empty where unknown."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= 12:
-            return b"\0\0\0\0" + data[4:8] + b"\0\0\0\0"  # ipi_spec_dst; the route chooses the interface
+            # ipi_spec_dst, the address to answer from; where the kernel left it out, ipi_addr unless it is a group.
+            # Interface 0: the route chooses it.
+            address = data[4:8] if any(data[4:8]) else data[8:12]
+            return b"\0\0\0\0" + address + b"\0\0\0\0" if address[0] < 224 else b""
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and len(data) >= 20:
             if data[0] == 0xFF:
                 return b""  # sent to a group: the route chooses the source

@@ -268,11 +268,14 @@ def _bind_source(sock: socket.socket, address: Address, settings: SocketSettings
 
 def _bind_unix_source(sock: socket.socket, source: str) -> None:
     from pync.endpoint import parse, unix_sockaddr
+    from pync.transport.listen import remove_stale
 
     endpoint = parse(source, default="unix-dgram")
     if not endpoint.path:
         raise UsageError("--source: a Unix socket needs unix-dgram:PATH")
     try:
+        if not endpoint.path.startswith("@"):
+            remove_stale(endpoint.path, sock.type)
         sock.bind(unix_sockaddr(endpoint.path))
     except OSError as error:
         raise translate(error, f"bind {endpoint.address}", local=True) from None
@@ -301,7 +304,7 @@ def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: S
             if _is_group(address) or settings.broadcast:
                 return _dial_group(sock, address, settings)
             sock.connect(address.sockaddr)
-            return DatagramSocket(sock)
+            return DatagramSocket(sock, made=_made_path(sock))
         except PyncError:
             sock.close()
             raise
@@ -316,6 +319,12 @@ def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: S
                 failure = failure or translate(error, f"connect {address}")
     assert failure is not None
     raise failure
+
+
+def _made_path(sock: socket.socket) -> str | None:
+    """The path that `--source` made, to be removed again."""
+    name = sock.getsockname() if sock.family == _AF_UNIX else None
+    return name if isinstance(name, str) and name else None
 
 
 def _is_group(address: Address) -> bool:

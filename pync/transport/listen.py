@@ -10,6 +10,7 @@ from typing import Any
 from pync.endpoint import Address, Endpoint, host_of, resolve, show
 from pync.errors import LocalError, PyncError, reason, translate
 from pync.loop import Loop, Timer
+from pync.transport.datagram import tell_addresses
 from pync.transport.settings import SocketSettings, apply, join_group
 
 _AF_UNIX = getattr(socket, "AF_UNIX", -1)
@@ -26,7 +27,9 @@ _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOS
 class Bound:
     """Bound sockets; stream sockets are listening. `close` also removes the Unix path that we made."""
 
-    def __init__(self, sockets: Sequence[socket.socket], path: str | None = None, *, borrowed: bool = False) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], path: str | None = None, *, borrowed: bool = False
+    ) -> None:
         self.sockets = list(sockets)
         self.borrowed = borrowed
         self._path = path
@@ -134,8 +137,12 @@ def _bind_one(address: Address, settings: SocketSettings) -> socket.socket:
             # Streams: to be reusable at once. Datagram sockets would share the port with a stranger, which
             # only group members want.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.kind == socket.SOCK_DGRAM:
+            tell_addresses(sock)
         sock.bind(address.sockaddr)
-        if settings.multicast is not None and (":" in settings.multicast) == (address.family == socket.AF_INET6):
+        if settings.multicast is not None and (":" in settings.multicast) == (
+            address.family == socket.AF_INET6
+        ):
             join_group(sock, settings.multicast, settings.interface)
         if address.kind == socket.SOCK_STREAM:
             sock.listen(_BACKLOG if settings.backlog is None else settings.backlog)
@@ -152,7 +159,7 @@ def _bind_unix(address: Address, endpoint: Endpoint, settings: SocketSettings) -
         sock.setblocking(False)
         apply(sock, settings)
         if path is not None:
-            _remove_stale(path, address.kind)
+            remove_stale(path, address.kind)
         sock.bind(address.sockaddr)
         if address.kind == socket.SOCK_STREAM:
             sock.listen(_BACKLOG if settings.backlog is None else settings.backlog)
@@ -162,12 +169,16 @@ def _bind_unix(address: Address, endpoint: Endpoint, settings: SocketSettings) -
     return Bound([sock], path)
 
 
-def _remove_stale(path: str, kind: int) -> None:
-    """Remove a socket that nobody listens on any more (its owner was killed); anything else stays."""
+def remove_stale(path: str, kind: int) -> None:
+    """Remove a socket that nobody has open any more (its owner was killed); anything else stays.
+
+    The probe is a socket of the other kind: where somebody is there, it fails without being noticed.
+    """
+    other = socket.SOCK_DGRAM if kind == socket.SOCK_STREAM else socket.SOCK_STREAM
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
-        with socket.socket(_AF_UNIX, kind) as probe:
+        with socket.socket(_AF_UNIX, other) as probe:
             probe.setblocking(False)
             refused = probe.connect_ex(path) == errno.ECONNREFUSED
         if refused:
@@ -254,5 +265,3 @@ class Acceptor:
             if sock.fileno() >= 0:
                 self._loop.forget(sock.fileno())
         self._bound.close()
-
-

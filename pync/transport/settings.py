@@ -64,7 +64,9 @@ def apply(sock: socket.socket, settings: SocketSettings) -> None:
 
 def _buffer(sock: socket.socket, option: int, size: int) -> None:
     """A buffer size; root may go over the system's cap, everybody else gets the cap (as the kernel does)."""
-    force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(option)  # SO_RCVBUFFORCE, SO_SNDBUFFORCE of Linux
+    force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(
+        option
+    )  # SO_RCVBUFFORCE, SO_SNDBUFFORCE of Linux
     try:
         if force is None:
             raise OSError
@@ -140,7 +142,9 @@ def source_address(settings: SocketSettings, family: int, kind: int) -> Address 
         port = settings.source_port
     number = port_number(port, kind, numeric=settings.numeric)
     if not host:
-        return Address(family, kind, ("0.0.0.0", number) if family == socket.AF_INET else ("::", number, 0, 0))
+        return Address(
+            family, kind, ("0.0.0.0", number) if family == socket.AF_INET else ("::", number, 0, 0)
+        )
     scheme = "udp" if kind == socket.SOCK_DGRAM else "tcp"
     found = resolve(Endpoint(scheme, host, number), numeric=settings.numeric)
     for address in found:

@@ -113,7 +113,9 @@ class Stdio(Channel):
         except BlockingIOError:
             return WANT_WRITE
         except OSError as error:
-            if error.errno in (errno.EPIPE, errno.ECONNRESET) or (error.errno == errno.EIO and self._writable):
+            if error.errno in (errno.EPIPE, errno.ECONNRESET) or (
+                error.errno == errno.EIO and self._writable
+            ):
                 raise OutputClosed from None
             raise LocalError(f"stdout: {reason(error)}") from None
 

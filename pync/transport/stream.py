@@ -9,7 +9,9 @@ from pync.transport.settings import probe_peer
 
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _LINGER_OFF = (0).to_bytes(8, "little")
-_LINGER_ABORT = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")  # struct linger: on, 0 s: close sends RST
+_LINGER_ABORT = (1).to_bytes(4, "little") + (0).to_bytes(
+    4, "little"
+)  # struct linger: on, 0 s: close sends RST
 # Where tcpi_bytes_acked and tcpi_bytes_received are in struct tcp_info (linux/tcp.h).
 _ACKED, _RECEIVED = slice(120, 128), slice(128, 136)
 
@@ -18,17 +20,18 @@ class StreamSocket(Channel):
     """A connected stream socket.
 
     One that was inherited (`borrowed`) shares its description with whoever gave it, so it is never set
-    non-blocking: every call says MSG_DONTWAIT, and movers keep to those calls.
+    non-blocking: every call says MSG_DONTWAIT, and movers keep to those calls. `peer` is what accept said: a
+    client that reset the connection at once has no address any more.
     """
 
-    def __init__(self, sock: socket.socket, *, borrowed: bool = False) -> None:
+    def __init__(self, sock: socket.socket, peer: Any = None, *, borrowed: bool = False) -> None:
         self.sock = sock
         self.plain = not borrowed
         if not borrowed:
             sock.setblocking(False)
         self.read_fd = self.write_fd = sock.fileno()
         self.tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
-        self.peer_address = _name(sock.getpeername)
+        self.peer_address = _name(sock.getpeername) if peer is None else peer
         self.local_address = _name(sock.getsockname)
         self.peer = show(sock.family, self.peer_address)
         self.local = show(sock.family, self.local_address)
@@ -65,7 +68,9 @@ class StreamSocket(Channel):
         """While on, our death (kill -9 included) resets the connection instead of ending it like a whole stream."""
         if self.tcp:
             try:
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ABORT if on else _LINGER_OFF)
+                self.sock.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ABORT if on else _LINGER_OFF
+                )
             except OSError:
                 pass
 
