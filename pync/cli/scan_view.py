@@ -9,6 +9,7 @@ from pync.proto.escape import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pync.commands.options import ScanOptions
@@ -44,7 +45,9 @@ class ScanView:
         """Prints the table, once."""
         rows, self._rows = self._rows, []
         if rows:
-            write(_table(rows, detailed=self._detailed))
+            plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+            width = max(os.get_terminal_size(1).columns or 80, 40)
+            write(table(rows, detailed=self._detailed, width=width, plain=plain))
 
 
 def address(facts: Facts) -> str:
@@ -83,8 +86,26 @@ def banner(facts: Facts) -> str:
     """What the service said, on one line."""
     value = facts.get("banner")
     if isinstance(value, dict):
-        value = ", ".join(f"{name}={part}" for name, part in value.items() if part not in (None, ""))
+        value = ", ".join(_banner_parts(value)) or value.get("protocol")
     return printable(str(value)) if value else ""
+
+
+def _banner_parts(said: Facts) -> Iterator[str]:
+    """`HTTP 200, nginx, 'Welcome', TLS CN=example.org until 2030-01-01`."""
+    if said.get("status"):
+        yield f"HTTP {said['status']}"
+        if said.get("server"):
+            yield str(said["server"])
+        if said.get("title"):
+            yield f"'{said['title']}'"
+        if said.get("location"):
+            yield f"to {said['location']}"
+    elif said.get("text"):
+        yield str(said["text"])
+    tls = said.get("tls")
+    if isinstance(tls, dict):
+        names = ", ".join(str(name) for name in tls.get("sans") or ()) or tls.get("subject") or ""
+        yield f"TLS {names}{' until ' + str(tls['expires'])[:10] if tls.get('expires') else ''}"
 
 
 def _grepable(facts: Facts) -> str:
@@ -109,8 +130,8 @@ def _quoted(cell: str) -> str:
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
-def _table(rows: list[Facts], *, detailed: bool) -> str:
-    """A rich table; columns that would be empty are left out."""
+def table(rows: list[Facts], *, detailed: bool, width: int, plain: bool = False) -> str:
+    """A rich table, by host and port; columns that would be empty are left out."""
     from io import StringIO
 
     from rich.console import Console
@@ -118,13 +139,13 @@ def _table(rows: list[Facts], *, detailed: bool) -> str:
     from rich.text import Text
 
     hosts = {row.get("address") for row in rows}
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     heads = ["ADDRESS"] if len(hosts) > 1 or detailed else []
     heads += ["PORT", "STATE", "SERVICE"]
     heads += ["REASON"] if detailed else []
     heads += ["BANNER"] if any(row.get("banner") for row in rows) else []
     for head in heads:
-        table.add_column(head, overflow="fold", no_wrap=head in ("PORT", "STATE"))
+        shown.add_column(head, overflow="fold", no_wrap=head in ("PORT", "STATE"))
     for row in sorted(rows, key=_order):
         cells = {
             "ADDRESS": str(row.get("address") or row.get("target") or ""),
@@ -135,15 +156,11 @@ def _table(rows: list[Facts], *, detailed: bool) -> str:
             "BANNER": banner(row),
         }
         style = {"open": "green", "closed": "red"}.get(cells["STATE"], "yellow")
-        shown = [Text(printable(cells[head]), style=style if head == "STATE" else "") for head in heads]
-        table.add_row(*shown)
+        texts = [Text(printable(cells[head]), style=style if head == "STATE" else "") for head in heads]
+        shown.add_row(*texts)
     page = StringIO()
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    width = os.get_terminal_size(1).columns or 80
-    console = Console(
-        file=page, force_terminal=not plain, no_color=plain, width=max(width, 40), highlight=False
-    )
-    console.print(table)
+    console = Console(file=page, force_terminal=not plain, no_color=plain, width=width, highlight=False)
+    console.print(shown)
     return page.getvalue()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from pync.cli.generate import __main__ as generator
 from pync.cli.generate import man_roff, readme
-from pync.cli.generate.__main__ import files
 from pync.cli.generate.model import read
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,21 @@ def test_no_generated_file_is_stale() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_check_names_what_is_stale(tmp_path: Path) -> None:
-    paths = {path.relative_to(tmp_path).as_posix() for path, _ in files(tmp_path)}
+def test_the_generator_writes_only_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generator, "__file__", str(tmp_path / "pync" / "cli" / "generate" / "__main__.py"))
+    (tmp_path / "pync" / "cli").mkdir(parents=True)
+    assert generator.main(["--check"]) == 1
+    assert "stale: man/pync.1\n" in capsys.readouterr().out
+    assert generator.main([]) == 0
+    assert "wrote completions/_pync\n" in capsys.readouterr().out
+    assert (generator.main([]), generator.main(["--check"]), generator.main(["--nope"])) == (0, 0, 2)
+    assert capsys.readouterr().out == ""
+
+
+def test_every_generated_file_is_known(tmp_path: Path) -> None:
+    paths = {path.relative_to(tmp_path).as_posix() for path, _ in generator.files(tmp_path)}
     assert {"man/pync.1", "completions/_pync", "pync/cli/quick_table.py"} <= paths
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pync.cli.scan_view import ScanView
+from pync.cli.scan_view import ScanView, banner
 from pync.commands.options import ScanOptions
 from pync.errors import Interrupted, LocalError
 
@@ -66,7 +66,7 @@ def shown(options: ScanOptions, *ports: dict[str, Any], terminal: bool = False) 
 
 def test_plain_lines_as_found() -> None:
     assert shown(ScanOptions(), SSH, DNS) == (
-        '10.0.0.1:22 tcp open ssh text=SSH-2.0-x\\x1b[31m,"y"\n[::1]:53 udp open|filtered -\n'
+        '10.0.0.1:22 tcp open ssh SSH-2.0-x\\x1b[31m,"y"\n[::1]:53 udp open|filtered -\n'
     )
 
 
@@ -82,7 +82,7 @@ def test_csv_has_a_header_and_is_read_back() -> None:
     head, first, second = csv.reader(io.StringIO(shown(ScanOptions(csv=True), SSH, DNS), newline=""))
     assert head == ["target", "address", "port", "proto", "state", "reason", "rtt", "service", "banner"]
     assert first[:8] == ["db", "10.0.0.1", "22", "tcp", "open", "syn-ack", "0.001200", "ssh"]
-    assert first[8] == 'text=SSH-2.0-x\\x1b[31m,"y"'
+    assert first[8] == 'SSH-2.0-x\\x1b[31m,"y"'
     assert second[-2:] == ["", ""]
 
 
@@ -90,6 +90,23 @@ def test_csv_has_a_header_and_is_read_back() -> None:
 def test_csv_cells_are_no_formulas(banner: str) -> None:
     text = shown(ScanOptions(csv=True), {**SSH, "banner": banner})
     assert text.endswith(f",'{banner}\r\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"protocol": "ssh", "text": "SSH-2.0-x"}, "SSH-2.0-x"),
+        ({"protocol": "http", "text": "HTTP/1.1 301", "status": 301, "server": "nginx", "title": "Moved",
+          "location": "https://x/"}, "HTTP 301, nginx, 'Moved', to https://x/"),
+        ({"protocol": "tls", "tls": {"subject": "CN=a", "sans": ["DNS:a", "DNS:b"], "expires": "2030-01-01"}},
+         "TLS DNS:a, DNS:b until 2030-01-01"),
+        ({"protocol": "mysql"}, "mysql"),
+        ("plain", "plain"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_banner_on_one_line(said: object, words: str) -> None:
+    assert banner({"banner": said}) == words
 
 
 def test_a_terminal_gets_a_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

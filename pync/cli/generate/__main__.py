@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pync.cli.generate import completions, man, readme, table
+from pync.cli.generate import completions, man, picture, readme, table
 from pync.cli.generate.model import read
 
 
@@ -18,6 +18,10 @@ def files(top: Path) -> Iterator[tuple[Path, str]]:
         yield top / "completions" / name, text
     for name, text in man.write(commands).items():
         yield top / "man" / name, text
+    drawn = top / "man" / "terminal.svg"
+    # Another release of rich draws other details: that alone doesn't make it stale.
+    if not drawn.exists() or picture.is_comparable(drawn.read_text(encoding="utf-8")):
+        yield drawn, picture.write()
     page = top / "README.md"
     if page.exists():
         yield page, readme.fill(page.read_text(encoding="utf-8"), commands)
