@@ -55,7 +55,7 @@ import struct
 from typing import NamedTuple
 from zlib import crc32
 
-from xxhash import xxh3_64_digest
+from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from pync.errors import IntegrityError, NetworkError
 
@@ -77,6 +77,8 @@ KEEPALIVE = 128
 KNOWN = frozenset(range(1, 16)) | {PAKE, PROOF, KEEPALIVE}
 SKIPPABLE = 128
 
+_WORD = struct.Struct("!I")
+_CHECK = struct.Struct("!Q")
 HEADER_SIZE = 4
 CHECK_SIZE = 8
 INLINE_MAX = 64 << 10  # a file up to this size travels inside its ENTRY
@@ -168,27 +170,29 @@ def encode(kind: int, payload: bytes = b"") -> bytes:
     """The frame on the wire."""
     if len(payload) > FRAME_MAX:
         raise ValueError(f"a payload of {len(payload)} bytes")
-    body = ((kind << 24) | len(payload)).to_bytes(4, "big") + payload
+    body = _WORD.pack((kind << 24) | len(payload)) + payload
     return body + xxh3_64_digest(body)
 
 
-def frame_size(data: memoryview) -> int:
-    """The whole length of the frame whose first bytes `data` holds, at least HEADER_SIZE of them.
+def frame_size(data: memoryview, at: int = 0) -> int:
+    """The whole length of the frame that starts at `at`, of which at least HEADER_SIZE bytes are there.
 
     Raises ProtocolError for a type nobody knows or a length beyond the cap, before anything is buffered.
     """
-    length = (data[1] << 16) | (data[2] << 8) | data[3]
+    (word,) = _WORD.unpack_from(data, at)
+    length = int(word & 0xFFFFFF)
     if length > FRAME_MAX:
         raise ProtocolError(f"the peer announced a frame of {length} bytes")
-    if data[0] not in KNOWN and data[0] < SKIPPABLE:
-        raise ProtocolError(f"the peer sent a frame of unknown type {data[0]}")
+    kind = word >> 24
+    if kind < SKIPPABLE and kind not in KNOWN:
+        raise ProtocolError(f"the peer sent a frame of unknown type {kind}")
     return HEADER_SIZE + length + CHECK_SIZE
 
 
 def decode(data: memoryview) -> Frame:
     """The frame that `data` holds exactly; raises ProtocolError when it was damaged."""
     end = len(data) - CHECK_SIZE
-    if xxh3_64_digest(data[:end]) != data[end:]:
+    if xxh3_64_intdigest(data[:end]) != _CHECK.unpack_from(data, end)[0]:
         raise ProtocolError("a frame was damaged on the way")
     return Frame(data[0], bytes(data[HEADER_SIZE:end]))
 

@@ -73,7 +73,7 @@ class Entry(NamedTuple):
     size: int = 0
     flags: int = 0
     target: bytes = b""
-    body: bytes | memoryview = b""  # INLINE: the contents
+    body: bytes = b""  # INLINE: the contents
     digest: bytes = b""  # INLINE: of the contents
 
 
@@ -188,30 +188,30 @@ def parse_entry(data: bytes) -> Entry:
     if len(data) < _ENTRY.size:
         raise ProtocolError("a message was cut short")
     kind, flags, mode, mtime, size, length = _ENTRY.unpack_from(data)
+    at = _ENTRY.size + length
+    if length > PATH_MAX or at > len(data):
+        raise ProtocolError("a message has a bad length")
+    path = data[_ENTRY.size : at]
+    if flags & INLINE:
+        return _parse_inline(data, at, Entry(kind, path, mode, mtime, size, flags))
     if not FILE <= kind <= LEAVE:
         raise ProtocolError(f"the peer sent an entry of unknown kind {kind}")
     if size > SIZE_MAX and (kind != STREAM or size != UNKNOWN_SIZE):
         raise ProtocolError("the peer announced an impossible size")
-    at = _ENTRY.size
-    path = _take(data, at, length, PATH_MAX)
-    at += length
-    digest: bytes = b""
-    body: bytes | memoryview = b""
-    target = b""
-    if flags & INLINE:
-        if kind != FILE or size > INLINE_MAX or at >= len(data):
-            raise ProtocolError("the peer sent a file in a way that is not allowed")
-        digest = _take(data, at + 1, data[at], DIGEST_MAX)
-        at += 1 + data[at]
-        body = memoryview(data)[at : at + size]
-        if len(body) != size:
-            raise ProtocolError("a message was cut short")
-        at += size
-    if at < len(data):
-        target = parse_fields(data[at:]).get(FIELD_TARGET, b"")
-        if len(target) > PATH_MAX:
-            raise ProtocolError("a message has a bad length")
-    return Entry(kind, path, mode, mtime, size, flags, target, body, digest)
+    target = parse_fields(data[at:]).get(FIELD_TARGET, b"") if at < len(data) else b""
+    if len(target) > PATH_MAX:
+        raise ProtocolError("a message has a bad length")
+    return Entry(kind, path, mode, mtime, size, flags, target)
+
+
+def _parse_inline(data: bytes, at: int, entry: Entry) -> Entry:
+    if entry.kind != FILE or entry.size > INLINE_MAX or at >= len(data) or data[at] > DIGEST_MAX:
+        raise ProtocolError("the peer sent a file in a way that is not allowed")
+    body_at = at + 1 + data[at]
+    body = data[body_at : body_at + entry.size]
+    if len(body) != entry.size:
+        raise ProtocolError("a message was cut short")
+    return Entry(*entry[:7], body, data[at + 1 : body_at])
 
 
 def pack_answer(answer: Answer) -> bytes:

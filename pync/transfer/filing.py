@@ -56,6 +56,17 @@ class Filing:
 
     # --- small files, here whole ---------------------------------------------------------------------
 
+    def brand_new(self, root: Root, entry: messages.Entry) -> bool:
+        """Put a verified INLINE file in place if nothing of its name is there. Raises Refused."""
+        parent, name, new = root.locate(entry.path)
+        if not new and os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False):
+            return False
+        if not write_small(parent, name, entry, self._umask, fsync=self._terms.fsync):
+            return False
+        if name.endswith(b".part"):
+            root.settled_parts.add((os.fstat(parent).st_ino, name))
+        return True
+
     def small(self, root: Root, path: bytes, entry: messages.Entry) -> Filed:
         """A verified INLINE file. Raises Refused."""
         parent, name, _ = root.locate(path)

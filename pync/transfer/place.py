@@ -53,6 +53,11 @@ class Place:
         return self._nameless_to_stdout
 
     @property
+    def by_name(self) -> bool:
+        """Whether every named entry becomes a file of its own name."""
+        return self.makes_files and not self._file
+
+    @property
     def makes_files(self) -> bool:
         """False when everything goes to stdout or a device."""
         return (self.output is None and not self._device) or self._nameless_to_stdout

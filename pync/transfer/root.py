@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple, Self
+from typing import Self
 
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
@@ -20,7 +20,7 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo that lies there under the name must not hold us.
 OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DEPTH_MAX = 256  # each open directory costs a descriptor, on both ends
-_LATEST = (1 << 62) - 1
+KNOWN_MAX = 10_000
 
 
 class Refused(Exception):
@@ -38,10 +38,25 @@ def failed(error: OSError) -> Refused:
     return Refused(reason(error), status=messages.FAILED)
 
 
-class _Level(NamedTuple):
-    name: bytes
-    fd: int
-    fresh: bool  # we made it, so nothing of that name was in it before
+class _Level:
+    """A directory on the way down. `known`: the names in it, if we made it and they are not too many."""
+
+    __slots__ = ("fd", "known", "name")
+
+    def __init__(self, name: bytes, fd: int, known: set[bytes] | None) -> None:
+        self.name = name
+        self.fd = fd
+        self.known = known
+
+    def is_new(self, name: bytes) -> bool:
+        """Whether `name` is certainly not there yet; from now on it counts as there."""
+        known = self.known
+        if known is None or name in known:
+            return False
+        known.add(name)
+        if len(known) > KNOWN_MAX:
+            self.known = None  # memory stays flat; the system is asked from here on
+        return True
 
 
 class Root:
@@ -74,7 +89,7 @@ class Root:
         self.close()
 
     def locate(self, path: bytes) -> tuple[int, bytes, bool]:
-        """Directory descriptor, last name, and whether that directory is fresh. Raises Refused."""
+        """Directory descriptor, last name, and whether that is certainly free. Raises Refused."""
         parent, _, name = path.rpartition(b"/")
         if parent != self._current or not 0 < len(name) <= messages.NAME_MAX or b"\0" in path:
             try:
@@ -86,8 +101,10 @@ class Root:
             raise Refused("its path is absolute or leaves the directory")
         elif len(path) > messages.PATH_MAX or (not parent and path[:1] == b"/"):
             raise Refused("its path is empty or too long")
-        level = self._levels[-1] if self._levels else None
-        return (level.fd, name, level.fresh) if level else (self.fd, name, False)
+        if not self._levels:
+            return self.fd, name, False
+        level = self._levels[-1]
+        return level.fd, name, level.is_new(name)
 
     def _enter(self, parts: tuple[bytes, ...]) -> None:
         if len(parts) > DEPTH_MAX:
@@ -99,9 +116,9 @@ class Root:
             same += 1
         self._pop_to(same)
         for name in parts[same:]:
-            self._push(name, fresh=False)
+            self._push(name, None)
 
-    def _push(self, name: bytes, *, fresh: bool) -> None:
+    def _push(self, name: bytes, known: set[bytes] | None) -> None:
         parent = self._levels[-1].fd if self._levels else self.fd
         try:
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
@@ -115,7 +132,7 @@ class Root:
                 os.fchmod(fd, stat.S_IMODE(mode) | 0o700)
             except OSError:
                 pass  # then creating something in it says why not
-        self._levels.append(_Level(name, fd, fresh))
+        self._levels.append(_Level(name, fd, known))
         self._current = self._current + b"/" + name if self._current else name
 
     def _pop_to(self, depth: int) -> None:
@@ -128,14 +145,14 @@ class Root:
         parent, name, _ = self.locate(path)
         if len(self._levels) >= DEPTH_MAX:
             raise Refused("its path is too deep")
-        fresh = True
+        known: set[bytes] | None = set()
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
         except FileExistsError:
-            fresh = False
+            known = None
         except OSError as error:
             raise failed(error) from None
-        self._push(name, fresh=fresh)
+        self._push(name, known)
 
     def leave(self, path: bytes, mode: int, mtime: int, *, fsync: bool) -> None:
         """Close a directory, giving it its mode and times at last. Raises Refused."""

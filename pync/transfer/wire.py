@@ -272,14 +272,15 @@ class Wire:
 
     def _parse(self) -> proto.Frame | None:
         while True:
-            held = self._end - self._start
+            start, view = self._start, self._in
+            held = self._end - start
             if held < proto.HEADER_SIZE:
                 return None
-            size = proto.frame_size(self._in[self._start : self._start + proto.HEADER_SIZE])
+            size = proto.frame_size(view, start)
             if held < size:
                 return None
-            frame = proto.decode(self._in[self._start : self._start + size])
-            self._start += size
+            self._start = start + size
+            frame = proto.decode(view[start : start + size])
             if frame.kind == proto.ABORT:
                 raise PeerAborted(messages.parse_abort(frame.payload))
             if frame.kind < proto.SKIPPABLE:
@@ -287,7 +288,9 @@ class Wire:
 
     def frame_now(self) -> proto.Frame | None:
         """The next frame that already arrived, without asking the channel."""
-        return self._inbox.popleft() if self._inbox else self._parse()
+        if self._inbox:
+            return self._inbox.popleft()
+        return self._parse()
 
     async def frame(self, until: float | None = None) -> proto.Frame:
         """The next frame. What we have to say goes out first; raises TimeoutError at `until`."""
