@@ -12,6 +12,8 @@ from pync.transport.channel import DATAGRAM_MAX, Channel
 # What one pump may move before other channels get their turn.
 _TURN = 4 << 20
 _UNLIMITED = 1 << 62
+# A read of less than this found all there was.
+_SHORT = 1 << 16
 
 
 class Nothing(Channel):
@@ -69,6 +71,7 @@ class Pump:
         self._timer: Timer | None = None
         self._again = False
         self._stopped = False
+        self._source_empty = False
         # A datagram source gives whole datagrams; a short read of a stream means that it is empty for now.
         self._short_means_empty = isinstance(mover, CopyMover) and not source.boundaries
 
@@ -158,6 +161,10 @@ class Pump:
                 elif self.draining:
                     self._end()
                     break
+                elif self._source_empty:
+                    self._source_empty = False
+                    self._wait(SOURCE_READ, mover)
+                    break
                 else:
                     filling = True
                     if self._fill(mover):
@@ -211,13 +218,9 @@ class Pump:
             self.draining = True
             self._owner.limit_reached(self)
             return False
-        if self._short_means_empty and mover.pending and count < 65_536 and not self.source.buffered:
-            # Deliver it, and ask the poller instead of the source: one system call less for each small message.
-            while mover.pending:
-                if self._drain(mover):
-                    return True
-            self._wait(SOURCE_READ, mover)
-            return True
+        if self._short_means_empty and count < _SHORT and not self.source.buffered:
+            # Ask the poller next instead of the source: one system call less for each small message.
+            self._source_empty = True
         return False
 
     def _source_is_over(self) -> None:
