@@ -31,7 +31,7 @@ def main() -> int:
     except BrokenPipeError:
         import signal
 
-        status = _die_of(signal.SIGPIPE)
+        status = _die_of(getattr(signal, "SIGPIPE", 13))
     return _leave(status)
 
 

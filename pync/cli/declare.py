@@ -94,7 +94,7 @@ def signature(
         for name, annotation in words.items()
     ]
     hints = get_type_hints(flags, include_extras=True)
-    declared = [name for owner in reversed(flags.__mro__) for name in vars(owner).get("__annotations__", ())]
+    declared = [name for owner in reversed(flags.__mro__) for name in inspect.get_annotations(owner)]
     names = list(dict.fromkeys(declared))  # the first mention keeps the place, the last one the words
 
     def place(name: str) -> tuple[int, int]:

@@ -16,6 +16,6 @@ def write(text: str, fd: int = 1) -> None:
     except BrokenPipeError:
         import signal
 
-        raise Interrupted(signal.SIGPIPE) from None
+        raise Interrupted(getattr(signal, "SIGPIPE", 13)) from None
     except OSError as error:
         raise LocalError(f"standard output: {reason(error)}") from None

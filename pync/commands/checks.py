@@ -17,8 +17,6 @@ _EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("to", "keep_open"),
     ("raw", "secret"),
     ("raw", "secret_file"),
-    ("delay", "exec_command"),
-    ("delay", "sh_exec"),
 )
 
 # The first makes no sense without one of the others.
