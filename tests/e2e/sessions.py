@@ -212,9 +212,9 @@ def flood(peer: socket.socket) -> None:
 
 def echoes(sessions: Sessions, process: Process) -> bool:
     """Whether one more client is served by a process that echoes."""
-    client = sessions.client(process)
-    try:
-        client.sendall(b"y")
-        return client.recv(1) == b"y"
-    except OSError:
-        return False
+    with sessions.client(process) as client:
+        try:
+            client.sendall(b"y")
+            return client.recv(1) == b"y"
+        except OSError:
+            return False
