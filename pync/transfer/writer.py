@@ -1,4 +1,4 @@
-"""Large bodies are hashed and written by a second thread, while the first receives (and decrypts) the next piece.
+"""Large bodies are hashed and written by a second thread, while the first receives the next piece.
 
 Both release the interpreter lock for as long as they take, so two processors are used. One piece is in the
 thread's hands at a time: it is finished before its memory is used again.
