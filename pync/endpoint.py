@@ -3,11 +3,18 @@
 `parse` and `str` round-trip. `resolve` is the one caller of the system's name look-up.
 """
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from pync.errors import NetworkError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 _INET = ("tcp", "udp", "tls")
 _UNIX = ("unix", "unix-dgram")
@@ -224,19 +231,31 @@ def resolve(
             raise UsageError("this system has no Unix sockets")
         return [Address(socket.AF_UNIX, kind, unix_sockaddr(endpoint.path))]
     port = port_number(endpoint.port, kind, numeric=numeric)
+    if is_literal(endpoint.host) and "%" not in endpoint.host:
+        return [_literal(endpoint.host, port, kind, family)]
     if passive and not endpoint.host:
         every = [(4, socket.AF_INET, ("0.0.0.0", port)), (6, socket.AF_INET6, ("::", port, 0, 0))]
         return [Address(af, kind, sockaddr) for number, af, sockaddr in every if family in (0, number)]
     wanted = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}[family]
     flags = socket.AI_NUMERICHOST if numeric else 0
+    host: str | bytes = endpoint.host
+    if endpoint.host.isascii():
+        host = endpoint.host.encode()  # a str would load the IDNA tables, which only other names need
     try:
-        found = socket.getaddrinfo(endpoint.host, port, wanted, kind, 0, flags)
+        found = socket.getaddrinfo(host, port, wanted, kind, 0, flags)
     except socket.gaierror as error:
         raise _look_up_error(endpoint, error, family, numeric) from None
     except UnicodeError:
         raise UsageError(f"{endpoint.host!r} is not a host name") from None
     addresses = [Address(af, kind, sockaddr) for af, _, _, _, sockaddr in found]
     return list(dict.fromkeys(addresses))
+
+
+def _literal(host: str, port: int, kind: int, family: int) -> Address:
+    version, af = (6, socket.AF_INET6) if ":" in host else (4, socket.AF_INET)
+    if family not in (0, version):
+        raise UsageError(f"{host} is not an IPv{family} address")
+    return Address(af, kind, (host, port, 0, 0) if version == 6 else (host, port))
 
 
 def _look_up_error(
@@ -250,6 +269,4 @@ def _look_up_error(
     no_address = getattr(socket, "EAI_NODATA", None), getattr(socket, "EAI_ADDRFAMILY", None)
     if error.errno in no_address:
         return NetworkError(f"{endpoint.host}: the name has no {wants}address")
-    if family and is_literal(endpoint.host):
-        return UsageError(f"{endpoint.host} is not an {wants}address")
     return NetworkError(f"{endpoint.host}: name not found")

@@ -7,15 +7,20 @@ start-up. Signals arrive through a wake-up descriptor and surface between two ca
 relay is ever interrupted half way through its bookkeeping.
 """
 
+from __future__ import annotations
+
 import heapq
 import os
 import select
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from time import monotonic
-from typing import Any
 
 from pync.errors import Interrupted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 READ = 1
 WRITE = 2
@@ -34,7 +39,7 @@ class Timer:
         self.when = when
         self.callback = callback
 
-    def __lt__(self, other: "Timer") -> bool:
+    def __lt__(self, other: Timer) -> bool:
         return self.when < other.when
 
     def cancel(self) -> None:
@@ -50,14 +55,14 @@ class Suspension:
     def __init__(self, start: Callable[[Callable[[Any], None]], Callback]) -> None:
         self.start = start
 
-    def __await__(self) -> Generator["Suspension", Any, Any]:
+    def __await__(self) -> Generator[Suspension, Any, Any]:
         return (yield self)
 
 
 class Task:
     """A coroutine being driven. Awaiting it gives its result or raises its exception."""
 
-    def __init__(self, loop: "Loop", coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, loop: Loop, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._loop = loop
         self._coroutine = coroutine
         self._undo: Callback | None = None
@@ -79,7 +84,7 @@ class Task:
         self._drop_wait()
         self._step(None, error)
 
-    def on_done(self, callback: Callable[["Task"], None]) -> None:
+    def on_done(self, callback: Callable[[Task], None]) -> None:
         """Call `callback(task)` once the task is done (soon, if it already is)."""
         if self.done:
             self._loop.call_soon(lambda: callback(self))
@@ -142,7 +147,7 @@ class Task:
 class Flag:
     """Set once; coroutines may wait for it."""
 
-    def __init__(self, loop: "Loop") -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._waiters: list[Callable[[Any], None]] = []
         self.is_set = False
@@ -530,7 +535,7 @@ class Loop:
         if self._epoll and not self._poller.closed:
             self._poller.close()
 
-    def __enter__(self) -> "Loop":
+    def __enter__(self) -> Loop:
         return self
 
     def __exit__(self, *exc: object) -> None:

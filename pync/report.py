@@ -1,7 +1,14 @@
 """Events: what the core tells whoever listens. Facts only; words, colours and JSON are the view's."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 
 class Event(NamedTuple):

@@ -1,6 +1,6 @@
 """--allow and --deny: the lists and files of a listener, names resolved once, files read again on SIGHUP."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from pync.commands.options import ListenOptions
 from pync.endpoint import Endpoint, host_of, resolve
@@ -8,6 +8,7 @@ from pync.errors import LocalError, PyncError, UsageError, reason
 from pync.loop import Loop
 from pync.report import Event, Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.proto.access import AccessList, Name, Rule
 
@@ -31,7 +32,7 @@ class AccessRules:
         deny = self._rules(options.deny, options.deny_file)
         self._list = AccessList(allow if options.allow or options.allow_file else None, deny)
 
-    def _rules(self, texts: tuple[str, ...], files: tuple[str, ...]) -> "list[Rule]":
+    def _rules(self, texts: tuple[str, ...], files: tuple[str, ...]) -> list[Rule]:
         from pync.proto.access import Name, parse, parse_file
 
         found: list[Rule | Name] = []
@@ -48,7 +49,7 @@ class AccessRules:
             rules += self._resolved(rule) if isinstance(rule, Name) else [rule]
         return rules
 
-    def _resolved(self, rule: "Name") -> "list[Rule]":
+    def _resolved(self, rule: Name) -> list[Rule]:
         name = rule.host
         if self._options.numeric:
             raise UsageError(f"access rule {name!r} is a name, and --numeric forbids look-ups")

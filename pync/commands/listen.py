@@ -1,7 +1,8 @@
 """listen: accept connections and pipe, serve, relay or broker them."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from pync.commands.access import AccessRules
 from pync.commands.options import ListenOptions
@@ -17,6 +18,10 @@ from pync.transport.channel import Channel
 from pync.transport.datagram import DatagramListener, DatagramPeer
 from pync.transport.listen import Acceptor, Bound, bind
 from pync.transport.stream import StreamSocket, address_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 async def run(loop: Loop, options: ListenOptions, report: Report) -> ExitCode:

@@ -1,8 +1,9 @@
 """What a listener does with each client: pipe it, run a program for it, echo, forward, broker."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
-from typing import Any
 
 from pync.commands.options import ListenOptions
 from pync.commands.session import output_closed
@@ -28,6 +29,10 @@ from pync.relay.relay import Outcome, Policy, Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.stdio import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # A client that does not finish its TLS handshake, when the user set no time-out.
 _HANDSHAKE_SECONDS = 10.0

@@ -1,14 +1,19 @@
 """Running a command: its loop, the signals that end it, the deadline of the whole run."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Coroutine
 from importlib import import_module
-from typing import Any
 
 from pync.commands.options import Shared
 from pync.errors import ExitCode, Interrupted, TimedOut
 from pync.loop import Loop
 from pync.report import Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Signals that end a run after its clean-up; the process then really dies of them.
 _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

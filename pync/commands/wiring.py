@@ -1,9 +1,10 @@
 """What connect and listen make of the options they share: settings, policy, filters, copies, programs."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from time import time
-from typing import Any, NamedTuple
 
 from pync.commands.options import SocketOptions, StreamOptions
 from pync.endpoint import Endpoint
@@ -14,6 +15,12 @@ from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.dial import DialSettings
 from pync.transport.settings import SocketSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 _TICK = 0.1  # seconds between two progress events
 

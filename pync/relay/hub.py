@@ -9,12 +9,17 @@ passes the buffer. So healthy clients of different speeds lose nothing, and a de
 of a second, once.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pync.loop import Loop, Timer
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 STUCK_SECONDS = 0.25
 # What may wait for our own stdout before clients are held back; it is never cut off.
@@ -24,7 +29,7 @@ _LOCAL_BUFFER = 1 << 18
 class Port(Channel):
     """One member's end of the hub, in memory. `direct` may send a piece at once, sparing the queue."""
 
-    def __init__(self, hub: "Hub", name: str = "", *, datagrams: bool = False) -> None:
+    def __init__(self, hub: Hub, name: str = "", *, datagrams: bool = False) -> None:
         self.boundaries = False
         self.hub = hub
         self.name = name

@@ -5,19 +5,24 @@ FROM_SOURCE + WANT_* or FROM_SINK + WANT_*. One that the kernel refuses at run t
 gives what it holds, and the copying mover takes over without loss.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import select
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Protocol
 
-from pync.proto.pacing import LinePacer
 from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel
-from pync.transport.datagram import DatagramChannel
 from pync.transport.stdio import Stdio
 from pync.transport.stream import StreamSocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    from pync.lean import Protocol
 
 # What fill and drain answer besides a count: None is the end of the source.
 SOURCE_READ, SOURCE_WRITE = -1, -2  # wait until the source is readable / writable
@@ -172,6 +177,8 @@ class LineMover(CopyMover):
         self, source: Channel, sink: Channel, transforms: Sequence[Transform], delay: float, **taps: Any
     ):
         super().__init__(source, sink, transforms, **taps)
+        from pync.proto.pacing import LinePacer
+
         self._pacer = LinePacer(delay)
 
     @property
@@ -308,7 +315,7 @@ class SegmentsMover:
     Between two datagram channels boundaries are kept; to a stream the batch is written as it is.
     """
 
-    def __init__(self, source: DatagramChannel, sink: Channel, on_datagrams: Callable[[int], None]) -> None:
+    def __init__(self, source: Any, sink: Channel, on_datagrams: Callable[[int], None]) -> None:
         self._source, self._sink = source, sink
         self._on_datagrams = on_datagrams
         self._buffer = memoryview(bytearray(1 << 16))
@@ -321,6 +328,7 @@ class SegmentsMover:
 
     def fill(self, limit: int) -> int | None:
         count, self._size = self._source.read_batch(self._buffer)
+        count = int(count)
         if count < 0:
             return count
         self._on_datagrams(max(1, -(-count // self._size)))
@@ -402,7 +410,7 @@ def choose(
         return LineMover(source, sink, transforms, line_delay, **taps)
     if transforms or tap_in or tap_out or source is sink or os.environ.get("PYNC_MOVER") == "copy":
         return copy()
-    if isinstance(source, DatagramChannel) and on_datagrams is not None and not datagram_size:
+    if source.batches and on_datagrams is not None and not datagram_size:
         return SegmentsMover(source, sink, on_datagrams)
     if source.boundaries or sink.boundaries:
         return copy()

@@ -1,13 +1,21 @@
 """A pump moves one direction of a relay: it owns a mover and knows what it waits for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from pync.errors import PyncError
 from pync.loop import Loop, Timer
-from pync.proto.pacing import TokenBucket
 from pync.relay.movers import LATER, SINK_READ, SOURCE_READ, SOURCE_WRITE, CopyMover, Refused
 from pync.transport.channel import DATAGRAM_MAX, Channel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from pync.proto.pacing import TokenBucket
+else:
+    from pync.lean import Protocol
 
 # What one pump may move before other channels get their turn.
 _TURN = 4 << 20
@@ -26,16 +34,22 @@ class Nothing(Channel):
         return len(view)
 
 
+def _bucket(rate: float) -> TokenBucket:
+    from pync.proto.pacing import TokenBucket
+
+    return TokenBucket(rate)
+
+
 class PumpOwner(Protocol):
     """The relay, as its pumps see it."""
 
     last_activity: float
 
-    def ended(self, pump: "Pump") -> None: ...
+    def ended(self, pump: Pump) -> None: ...
 
-    def failed(self, pump: "Pump", error: Exception, *, filling: bool) -> None: ...
+    def failed(self, pump: Pump, error: Exception, *, filling: bool) -> None: ...
 
-    def limit_reached(self, pump: "Pump") -> None: ...
+    def limit_reached(self, pump: Pump) -> None: ...
 
 
 class Pump:
@@ -66,7 +80,7 @@ class Pump:
         self._owner = owner
         self._mover = mover
         self._left = _UNLIMITED if limit is None else limit
-        self._bucket = TokenBucket(rate) if rate else None
+        self._bucket = _bucket(rate) if rate else None
         self._waits: tuple[Callable[..., None], Any] | None = None
         self._timer: Timer | None = None
         self._again = False

@@ -11,8 +11,9 @@ It is over when
   - either side broke. What had arrived from the peer is written out before that counts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Loop, Timer
@@ -20,6 +21,12 @@ from pync.relay.movers import Tap, Transform, choose
 from pync.relay.pump import Nothing, Pump
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.stdio import OutputClosed, Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 # How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself would go
 # on for a quarter of an hour; nobody waits that long for an exit status.
@@ -80,7 +87,7 @@ class Relay:
         policy: Policy,
         filters: Filters = Filters(),  # noqa: B008 (an immutable value)
         *,
-        done: Callable[["Relay"], None],
+        done: Callable[[Relay], None],
         notice: Callable[[str], None] = lambda direction: None,
     ) -> None:
         """`notice` is told which direction ended, "sent" or "received". `local` may be `net` itself: what the peer sends goes back to it."""

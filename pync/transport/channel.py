@@ -11,10 +11,15 @@ Laws, held by tests/contract for every kind:
 - Errors are OSError or PyncError; `close` and `reset` are idempotent and never raise.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 from pync.loop import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 WANT_READ = -1
 WANT_WRITE = -2
@@ -29,6 +34,7 @@ class Channel:
     """See the module. Defaults are those of a plain byte stream on one descriptor."""
 
     boundaries = False  # datagrams
+    batches = False  # datagrams also come and go many at a time (`read_batch`, `write_batch`)
     half_close = True  # send_eof ends only our direction
     plain = False  # what is on the descriptors is what the channel carries: movers may go straight there
     may_stop_reading = False  # a sink that takes no more is not an error (a child that closed its stdin)

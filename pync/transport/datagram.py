@@ -5,18 +5,23 @@ DatagramListener gives each its own channel, whose replies leave from the addres
 peer (connected sockets on the same port) was ruled out: the kernel looks through all of them for every datagram.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from pync.endpoint import show
 from pync.loop import Loop
 from pync.transport.channel import DATAGRAM_MAX, WANT_READ, WANT_WRITE, Channel
 from pync.transport.stream import address_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _LINUX = sys.platform == "linux"
@@ -37,6 +42,7 @@ class DatagramChannel(Channel):
     """
 
     boundaries = True
+    batches = True
     half_close = False
     _segments = True  # becomes False where the kernel refuses UDP_SEGMENT
 
@@ -179,7 +185,7 @@ def _gro_size(ancillary: list[tuple[int, int, bytes]]) -> int:
 class DatagramPeer(DatagramChannel):
     """One peer of a DatagramListener."""
 
-    def __init__(self, listener: "DatagramListener", address: Any, hit: bytes) -> None:
+    def __init__(self, listener: DatagramListener, address: Any, hit: bytes) -> None:
         self._listener = listener
         self.key = address, hit
         self._reply_from = _reply_from(listener.sock.family, hit)

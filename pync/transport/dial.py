@@ -4,23 +4,29 @@ Every resolved address is tried in Happy Eyeballs order (RFC 8305): families alt
 250 ms after the last one or as soon as one fails, and the first connection wins.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, resolve
 from pync.errors import LocalError, NetworkError, PyncError, TimedOut, UsageError, reason, translate
 from pync.loop import WRITE, Loop
 from pync.report import Event, Report
 from pync.transport.channel import Channel
-from pync.transport.datagram import DatagramSocket
 from pync.transport.settings import SocketSettings, apply, join_group, source_address
 from pync.transport.stream import StreamSocket
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
     from pync.transport.tls import TlsSettings
+else:
+    from pync.lean import NamedTuple
+
 
 _STAGGER = 0.25  # "Connection Attempt Delay" of RFC 8305, section 5
 _PENDING = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
@@ -31,7 +37,7 @@ class DialSettings(NamedTuple):
 
     socket: SocketSettings = SocketSettings()
     proxies: tuple[str, ...] = ()
-    tls: "TlsSettings | None" = None
+    tls: TlsSettings | None = None
 
 
 async def dial(
@@ -293,6 +299,8 @@ def is_self_connected(sock: socket.socket) -> bool:
 
 def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: SocketSettings) -> Channel:
     """The first address that has a route; nothing is sent yet, so nobody can refuse."""
+    from pync.transport.datagram import DatagramSocket
+
     failure: PyncError | None = None
     for address in addresses:
         try:
@@ -335,6 +343,8 @@ def _is_group(address: Address) -> bool:
 
 def _dial_group(sock: socket.socket, address: Address, settings: SocketSettings) -> Channel:
     """To many receivers: not connected, since their answers come from their own addresses."""
+    from pync.transport.datagram import DatagramSocket
+
     if settings.multicast is not None:
         join_group(sock, settings.multicast, settings.interface)
     if settings.interface is not None and _is_group(address) and address.family == socket.AF_INET6:
@@ -356,5 +366,7 @@ def inherited(endpoint: Endpoint) -> Channel:
         why = "is not a socket" if error.errno == errno.ENOTSOCK else reason(error)
         raise LocalError(f"fd:{fd}: {why}") from None
     if kind == socket.SOCK_DGRAM:
+        from pync.transport.datagram import DatagramSocket
+
         return DatagramSocket(sock, borrowed=True)
     return StreamSocket(sock, borrowed=True)

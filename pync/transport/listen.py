@@ -1,17 +1,22 @@
 """Listening: an Endpoint becomes bound sockets, and each client that comes a socket or a datagram channel."""
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pync.endpoint import Address, Endpoint, host_of, resolve, show
 from pync.errors import LocalError, PyncError, reason, translate
 from pync.loop import Loop, Timer
 from pync.transport.datagram import tell_addresses
 from pync.transport.settings import SocketSettings, apply, join_group
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _AF_UNIX = getattr(socket, "AF_UNIX", -1)
 # Port 0 must become the same number for both families; this many numbers are tried until one is free in both.

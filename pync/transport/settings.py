@@ -1,10 +1,17 @@
 """What the user may ask of a socket, and the one place that asks the kernel for it."""
 
+from __future__ import annotations
+
 import socket
-from typing import NamedTuple
 
 from pync.endpoint import Address, Endpoint, port_number, resolve, take
 from pync.errors import LocalError, UsageError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 # A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask for.
 _DATAGRAM_BUFFER = 4 << 20

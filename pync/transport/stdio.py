@@ -2,17 +2,22 @@
 leak to the shell and to everybody else who shares the description. So we poll first, and move at most what cannot
 block."""
 
+from __future__ import annotations
+
 import errno
 import os
 import select
 import socket
 import stat
 import sys
-from typing import Any
 
 from pync.errors import LocalError, reason
 from pync.loop import Loop
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)

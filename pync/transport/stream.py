@@ -1,11 +1,16 @@
 """Stream sockets as channels: TCP and Unix."""
 
+from __future__ import annotations
+
 import socket
-from typing import Any
 
 from pync.endpoint import host_of, show
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
 from pync.transport.settings import probe_peer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _LINGER_OFF = (0).to_bytes(8, "little")

@@ -1,12 +1,17 @@
 """A terminal in raw mode for a remote shell, given back as it was on every way out."""
 
+from __future__ import annotations
+
 import os
 import signal
 import termios
 import tty
-from typing import Any
 
 from pync.loop import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class RawTerminal:
@@ -18,7 +23,7 @@ class RawTerminal:
         self._fd = fd
         self._saved: list[Any] | None = None
 
-    def __enter__(self) -> "RawTerminal":
+    def __enter__(self) -> RawTerminal:
         self._saved = termios.tcgetattr(self._fd)
         self._loop.on_signal(signal.SIGTSTP, self._stop)
         self._loop.on_signal(signal.SIGCONT, self._enter_raw)
