@@ -5,6 +5,7 @@ from __future__ import annotations
 INITIAL = 1.0  # RFC 6298 section 2.1: before any measurement
 LOWEST = 0.1  # below this a busy host is called silent for being busy
 LONGEST = 3.0
+UNKNOWN = 2.0  # the last look at a host of which nothing is known, unless the user sets a time-out
 # The last look at a port waits at least this long: a host slower than its average gets a fair hearing, and
 # the system's own repeat of the SYN, one second after the first, still counts.
 LAST_LOOK = 1.25
@@ -38,6 +39,7 @@ class Estimator:
 def wait(estimator: Estimator, tries: int, *, last: bool, limit: float) -> float:
     """Seconds to wait for the answer to try number `tries` (from 0): doubled each time, at most `limit`."""
     seconds: float = estimator.rto * 2**tries
-    if last and seconds < LAST_LOOK:
-        seconds = LAST_LOOK
+    if last:
+        # Of a host that never answered nothing is known: it may be as slow as the user allows for.
+        seconds = max(seconds, LAST_LOOK if estimator.known else limit)
     return min(seconds, limit)

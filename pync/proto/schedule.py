@@ -19,7 +19,7 @@ from itertools import count
 
 from pync.proto.pacing import TokenBucket
 from pync.proto.ports import UDP, Ports
-from pync.proto.rtt import LONGEST, Estimator, wait
+from pync.proto.rtt import LONGEST, UNKNOWN, Estimator, wait
 from pync.proto.targets import Permutation
 
 RETRIES = 1  # further looks at a silent port unless asked otherwise
@@ -153,6 +153,7 @@ class Scheduler:
         self._source_ended = False
         self._ceiling = self._highest = max(1, ceiling)
         self._limit = LONGEST if timeout is None else timeout
+        self._blind_limit = UNKNOWN if timeout is None else timeout
         self._retries = retries
         self._bucket = TokenBucket(rate, burst=max(1.0, rate / 50)) if rate else None
         self._silent = silent
@@ -239,7 +240,8 @@ class Scheduler:
     def sent(self, host: Host, code: int, tries: int, now: float, handle: object) -> Probe:
         """One probe is on its way."""
         probe = Probe(host, code, tries, now, handle)
-        seconds = wait(host.estimator, tries, last=tries >= host.budget, limit=self._limit)
+        limit = self._limit if host.estimator.known else self._blind_limit
+        seconds = wait(host.estimator, tries, last=tries >= host.budget, limit=limit)
         heapq.heappush(self._timers, (now + seconds, next(self._serial), probe))
         return probe
 

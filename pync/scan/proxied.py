@@ -11,6 +11,7 @@ from pync.endpoint import Endpoint
 from pync.errors import IntegrityError, LocalError, PyncError, TimedOut, UsageError
 from pync.loop import Loop
 from pync.proto.escape import printable
+from pync.proto.handshake import Refused
 from pync.proto.pacing import TokenBucket
 from pync.proto.ports import UDP, number_of
 from pync.proto.schedule import Host
@@ -90,11 +91,15 @@ class _Scan:
         except (IntegrityError, LocalError, UsageError):
             raise  # about the proxy or this host, not about the port
         except PyncError as error:
+            # Of the port speak the proxy's Refused, and a dial that NO_PROXY sent straight there.
+            if not isinstance(error, Refused) and not error.message.startswith(
+                f"connect {endpoint.address}:"
+            ):
+                raise
             words = error.message.rpartition(": ")[2]
-            closed = "refused" in words
-            self._results.found(
-                host, code, "closed" if closed else "filtered", "refused" if closed else printable(words)
-            )
+            refused = words == "connection refused"
+            state, why = ("closed", "refused") if refused else ("filtered", printable(words))
+            self._results.found(host, code, state, why)
         else:
             rtt = self._loop.now() - started
             said = None

@@ -71,7 +71,7 @@ class UdpProber:
                 continue
             self._asked[place] = self._scheduler.sent(host, code, tries, now, self)
             if host.local:
-                self._read_errors(sock)  # it is there already, and keeps the queue short
+                self._read_error(sock)  # it is there already, and keeps the queue short
 
     def _socket(self, family: int) -> socket.socket:
         sock = self._sockets.get(family)
@@ -99,12 +99,18 @@ class UdpProber:
             self._read_errors(sock)
             self._read_answers(sock)
 
+    def _read_error(self, sock: socket.socket) -> bool:
+        entry = queued_error(sock)
+        if entry is None:
+            return False
+        found, place = entry
+        self._decide(place, found, measured=found[0] == "closed")
+        return True
+
     def _read_errors(self, sock: socket.socket) -> int:
         number = 0
-        while (entry := queued_error(sock)) is not None:
+        while self._read_error(sock):
             number += 1
-            found, place = entry
-            self._decide(place, found, measured=found[0] == "closed")
         return number
 
     def _read_answers(self, sock: socket.socket) -> None:

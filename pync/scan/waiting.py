@@ -171,13 +171,18 @@ class _Wait:
         except (TimedOut, NetworkError) as error:
             words = error.message.rpartition(": ")[2]
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
-            # A name that does not resolve may be up under another resolver: that is not "closed".
-            return "closed" if error.message.startswith("connect ") or "refused" in words else "unknown"
+            return "closed" if self._speaks_of_the_target(error) else "unknown"
         try:
             return await self._look(place, channel, until)
         finally:
             channel.detach(self._loop)
             channel.close()
+
+    def _speaks_of_the_target(self, error: PyncError) -> bool:
+        """Not a name that does not resolve (yet, or here), nor a proxy that cannot be reached."""
+        if self._options.proxy:
+            return error.message.endswith(": connection refused") and error.message.startswith("proxy ")
+        return error.message.startswith("connect ")
 
     async def _look(self, place: Place, channel: Channel, until: float) -> str:
         place.reason = "connected"

@@ -142,7 +142,8 @@ def _work(writer: int, options: ScanOptions, source: Source, part: tuple[int, in
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
+                signal.signal(number, signal.SIG_DFL)
         with Loop() as loop:
             loop.run(_work_in(loop, writer, options, source, part))
         code = 0

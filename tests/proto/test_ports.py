@@ -58,9 +58,11 @@ def test_only_exclusions_start_from_the_default() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ",", "22,,80", "65536", "99999999999", "no-such-service", "80,!80", "1-2-3", "!", "U:", "top0", "top1001"]
-    + ["٣", "8o", "1-65536", "http/tcp", "22 80", "\x00"],
-)
+    [
+        "", ",", "22,,80", "65536", "99999999999", "no-such-service", "80,!80", "1-2-3", "!", "U:", "top0",
+        "top1001", "٣", "8o", "1-65536", "http/tcp", "22 80", "\x00",
+    ],
+)  # fmt: skip
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse(text)
@@ -88,7 +90,9 @@ def test_services_the_system_does_not_know_have_names() -> None:
     assert ports.service_port("mongodb", "tcp") == 27017
 
 
-@given(st.lists(st.tuples(st.integers(0, 65535), st.integers(0, 65535), st.booleans()), min_size=1, max_size=6))
+@given(
+    st.lists(st.tuples(st.integers(0, 65535), st.integers(0, 65535), st.booleans()), min_size=1, max_size=6)
+)
 def test_ranges_mean_what_sets_mean(items: list[tuple[int, int, bool]]) -> None:
     wanted: set[int] = set()
     refused: set[int] = set()

@@ -227,3 +227,8 @@ def test_each_try_waits_longer_the_last_long_enough_and_none_beyond_the_limit() 
     assert wait(estimator, 1, last=False, limit=3.0) == pytest.approx(2 * first)
     assert wait(estimator, 0, last=True, limit=3.0) == LAST_LOOK
     assert wait(estimator, 5, last=True, limit=0.3) == 0.3
+
+
+def test_a_host_that_never_answered_gets_all_the_time_the_user_gives() -> None:
+    simulation = Simulation(hosts(1, 1), lambda *_: 4.5, timeout=5.0).run()
+    assert simulation.answered == everything(1, 1)

@@ -64,10 +64,12 @@ def test_labels_and_ports(word: str, label: str, wanted: tuple[int, ...] | None)
 
 @pytest.mark.parametrize(
     "word",
-    ["", ":80", "h:", "10.0.0.1/33", "::1/129", "10.0.0.1/x", "h/24", "[::1", "[::1]x", "[::1]:", "1.2.3", "12345"]
-    + ["1.2.3.4.5", "256.1.1.1", "a b", "h\n", "\x1b[2J", "http://h", "-x", "x" * 300, "tcp://h", "h:99999"]
-    + ["9" * 5000],
-)
+    [
+        "", ":80", "h:", "10.0.0.1/33", "::1/129", "10.0.0.1/x", "h/24", "[::1", "[::1]x", "[::1]:", "1.2.3",
+        "12345", "1.2.3.4.5", "256.1.1.1", "http://h", "-x", "tcp://h", "h:99999", "a b", "h\n", "\x1b[2J",
+        "x" * 300, "9" * 5000,
+    ],
+)  # fmt: skip
 def test_refused(word: str) -> None:
     with pytest.raises(UsageError):
         list(parse(word))
@@ -117,7 +119,9 @@ def test_intervals_are_a_set(spans: list[tuple[int, int]], asked: tuple[int, int
     start, stop = asked[0], sum(asked)
     pieces = list(intervals.split(start, stop))
     assert [n for low, high, _ in pieces for n in range(low, high)] == list(range(start, stop))
-    assert {n for low, high, hit in pieces if hit for n in range(low, high)} == wanted & set(range(start, stop))
+    assert {n for low, high, hit in pieces if hit for n in range(low, high)} == wanted & set(
+        range(start, stop)
+    )
 
 
 port_lists = st.sampled_from([(1,), (2,), (1, 2), (2, 3), (1, 2, 3)])
@@ -142,7 +146,12 @@ def test_overlapping_targets_are_asked_once_and_excluded_ones_never(
     assert set(got) == {pair for pair in wanted if pair[0] not in never}
 
 
-@given(st.integers(1, 9), st.integers(0, 2**128 - 1), st.sets(st.integers(0, 131071), min_size=1, max_size=60), st.integers(0, 99))
+@given(
+    st.integers(1, 9),
+    st.integers(0, 2**128 - 1),
+    st.sets(st.integers(0, 131071), min_size=1, max_size=60),
+    st.integers(0, 99),
+)
 def test_shards_are_disjoint_and_complete(parts: int, number: int, codes: set[int], seed: int) -> None:
     asked = tuple(sorted(codes))
     shares = [Shards(part, parts, seed=seed).own(number, asked) for part in range(1, parts + 1)]
@@ -152,7 +161,9 @@ def test_shards_are_disjoint_and_complete(parts: int, number: int, codes: set[in
 def test_shards_are_even_and_spread_over_hosts_and_ports() -> None:
     asked = ports.parse("1-1000")
     shards = [Shards(part, 4) for part in range(1, 5)]
-    shares = [[(n, code) for n in range(167772160, 167772416) for code in shard.own(n, asked)] for shard in shards]
+    shares = [
+        [(n, code) for n in range(167772160, 167772416) for code in shard.own(n, asked)] for shard in shards
+    ]
     for share in shares:
         assert abs(len(share) - 64_000) < 1_500
         assert {n for n, _ in share} == set(range(167772160, 167772416))

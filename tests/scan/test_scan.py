@@ -87,9 +87,7 @@ def spec(*ports: int) -> str:
     return ",".join(map(str, ports))
 
 
-def test_open_closed_and_filtered_with_their_reasons(
-    listeners: Any, closed: int, black_hole: int
-) -> None:
+def test_open_closed_and_filtered_with_their_reasons(listeners: Any, closed: int, black_hole: int) -> None:
     (opened,) = listeners(1)
     done = run("127.0.0.1", ports=spec(opened, closed, black_hole), all=True, timeout=0.2, retries=1)
     assert {(facts["port"], facts["state"], facts["reason"]) for facts in done.ports} == {
@@ -255,7 +253,9 @@ def test_random_order_is_repeatable_and_complete() -> None:
 def test_targets_from_a_file_or_stdin(listeners: Any, tmp_path: Path, word: str, monkeypatch: Any) -> None:
     (opened,) = listeners(1)
     file = tmp_path / "targets"
-    file.write_text(f"# remark\n127.0.0.1:{opened} # one\n\n127.0.0.2 {opened}\nbad//word\n127.0.0.3:{opened}")
+    file.write_text(
+        f"# remark\n127.0.0.1:{opened} # one\n\n127.0.0.2 {opened}\nbad//word\n127.0.0.3:{opened}"
+    )
     with file.open("rb") as opened_file:
         saved = os.dup(0)
         os.dup2(opened_file.fileno(), 0)

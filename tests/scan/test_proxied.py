@@ -1,0 +1,101 @@
+"""Scans and waits through a proxy: what it says of a port is a verdict, what fails before it is an error."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from pync.errors import ExitCode, IntegrityError, NetworkError, TimedOut
+from tests.scan.test_scan import listening, run
+from tests.scan.test_waiting import wait
+
+
+def socks5(client: socket.socket) -> None:
+    """One CONNECT to an IPv4 address, really made; code 5 when it was refused."""
+    count = client.recv(2)[1]
+    client.recv(count)
+    client.sendall(b"\x05\0")
+    request = client.recv(10, socket.MSG_WAITALL)
+    target = socket.inet_ntoa(request[4:8]), int.from_bytes(request[8:10], "big")
+    try:
+        with socket.create_connection(target, 5):
+            client.sendall(b"\x05\0\0\x01" + bytes(6))
+            client.recv(1)
+    except OSError:
+        client.sendall(b"\x05\x05\0\x01" + bytes(6))
+
+
+@pytest.fixture
+def proxy() -> Iterator[str]:
+    with ExitStack() as stack:
+        sock = stack.enter_context(listening())
+        stack.callback(sock.shutdown, socket.SHUT_RDWR)
+
+        def serve(client: socket.socket) -> None:
+            with client, suppress(OSError, IndexError):
+                client.settimeout(10)
+                socks5(client)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(sock.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"socks5://127.0.0.1:{sock.getsockname()[1]}"
+
+
+def test_verdicts_through_a_proxy(proxy: str) -> None:
+    with listening() as sock, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        opened, closed = sock.getsockname()[1], bound.getsockname()[1]
+        done = run("127.0.0.1", ports=f"{opened},{closed}", proxy=(proxy,), all=True)
+    assert done.states() == {opened: "open", closed: "closed"}
+    assert done.code == ExitCode.OK
+
+
+def test_a_proxy_that_is_not_there_is_an_error_not_a_verdict() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        gone = f"socks5://127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(NetworkError, match="refused"):
+            run("127.0.0.1", ports="1-3", proxy=(gone,))
+
+
+def test_waiting_through_a_proxy(proxy: str) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        word = f"127.0.0.1:{sock.getsockname()[1]}"
+        assert wait(word, proxy=(proxy,), until="closed")[0] == ExitCode.OK
+        sock.listen()
+        assert wait(word, proxy=(proxy,))[0] == ExitCode.OK
+
+
+def test_a_dead_proxy_does_not_make_a_port_closed() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(TimedOut):
+            wait("127.0.0.1:1", proxy=(gone,), until="closed", wait=0.3)
+
+
+def test_refused_credentials_end_the_scan() -> None:
+    with ExitStack() as stack:
+        sock = stack.enter_context(listening())
+        stack.callback(sock.shutdown, socket.SHUT_RDWR)
+        challenge = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    with sock.accept()[0] as client:
+                        client.recv(4096)
+                        client.sendall(challenge)
+
+        threading.Thread(target=accept, daemon=True).start()
+        with pytest.raises(IntegrityError):
+            run("127.0.0.1", ports="1", proxy=(f"http://127.0.0.1:{sock.getsockname()[1]}",))
