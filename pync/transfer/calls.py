@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pync.errors import NetworkError, TimedOut
 from pync.loop import Loop
 from pync.report import Event, Report
-from pync.transfer.wire import Lost
+from pync.transfer.wire import Lost, Silent
 from pync.transport.channel import Channel
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
@@ -54,6 +54,7 @@ async def call(
     progressed: Callable[[], bool],
 ) -> None:
     """Dial and `handle` the channel until it returns; again after each Lost. Raises everything else."""
+    known = False  # somebody answered as they should before
     while True:
         try:
             channel = await dial(patience.until)
@@ -66,7 +67,10 @@ async def call(
             await handle(channel)
             return
         except Lost as error:
+            if isinstance(error, Silent) and not known:
+                raise
             if progressed():
+                known = True
                 patience.renew()
             why = error
         finally:

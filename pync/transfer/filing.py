@@ -11,9 +11,10 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.transfer import digests
 from pync.transfer.intake import Intake
-from pync.transfer.part import Part, open_part, taken, write_small
+from pync.transfer.part import Part, open_part, taken
 from pync.transfer.root import Refused, Root, failed, look, open_existing
 from pync.transfer.sink import Sink, sink_for
+from pync.transfer.small import SmallFiles
 from pync.transfer.wire import Wire
 
 FSYNC_INLINE = 8 << 20  # above this much written, waiting for the disk is done in a thread
@@ -45,8 +46,7 @@ class Filing:
         self._terms = terms
         self._checksum = checksum
         self._intake = intake
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
+        self.small_files = SmallFiles(fsync=terms.fsync)
 
     def check_size(self, size: int) -> None:
         """Raises Refused for what is larger than the user allows."""
@@ -57,24 +57,20 @@ class Filing:
     # --- small files, here whole ---------------------------------------------------------------------
 
     def brand_new(self, root: Root, entry: messages.Entry) -> bool:
-        """Put a verified INLINE file in place if nothing of its name is there. Raises Refused."""
+        """Put a verified INLINE file in place (or among the pending small files) if its name is free."""
         parent, name, new = root.locate(entry.path)
         if not new and os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False):
             return False
-        if not write_small(parent, name, entry, self._umask, fsync=self._terms.fsync):
+        if not self.small_files.write(parent, name, entry, self.number):
             return False
         if name.endswith(b".part"):
             root.settled_parts.add((os.fstat(parent).st_ino, name))
         return True
 
     def small(self, root: Root, path: bytes, entry: messages.Entry) -> Filed:
-        """A verified INLINE file. Raises Refused."""
+        """A verified INLINE file whose name, or partial name, may be taken. Raises Refused."""
         parent, name, _ = root.locate(path)
         free = not os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False)
-        if free and write_small(parent, name, entry, self._umask, fsync=self._terms.fsync):
-            if name.endswith(b".part"):
-                root.settled_parts.add((os.fstat(parent).st_ino, name))
-            return Filed(messages.OK, entry.size, entry.digest, path)
         if not free:
             status = self._compare_small(parent, name, entry)
             if status is not None:

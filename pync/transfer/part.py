@@ -11,14 +11,12 @@ import errno
 import fcntl
 import os
 import stat
-from typing import Any
 
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import Refused, Root, failed, free_name, look, part_name, set_times
 
 MARK = stat.S_ISVTX
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 ATTEMPTS = 16
 
 
@@ -160,45 +158,3 @@ def _adopt(parent: int, name: bytes, candidate: bytes, fd: int) -> Part | None:
         part.ours = False
         part.claim()
     return part
-
-
-def write_small(parent: int, name: bytes, entry: messages.Entry, umask: int, *, fsync: bool) -> bool:
-    """A whole verified file at once, its name known to be free. False: a partial file is in the way.
-
-    The same steps as a large one without what only matters when it takes long: nobody can meet it half
-    written, so it needs neither a lock nor a mark.
-    """
-    part = name + b".part" if len(name) <= 250 else part_name(name)
-    mode = entry.mode & 0o777
-    try:
-        fd = os.open(part, _CREATE, mode or 0o600, dir_fd=parent)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise failed(error) from None
-    try:
-        _fill_small(fd, entry, mode if mode & umask or not mode else None, fsync=fsync)
-        os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except OSError as error:
-        try:
-            os.unlink(part, dir_fd=parent)
-        except OSError:
-            pass
-        raise failed(error) from None
-    finally:
-        os.close(fd)
-    return True
-
-
-def _fill_small(fd: int, entry: messages.Entry, mode: int | None, *, fsync: bool) -> None:
-    body: Any = entry.body
-    while len(body):
-        count = os.write(fd, body)
-        if count == len(body):
-            break
-        body = body[count:]
-    if mode is not None:
-        os.fchmod(fd, mode)
-    set_times(fd, entry.mtime)
-    if fsync:
-        os.fsync(fd)

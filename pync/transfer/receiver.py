@@ -24,6 +24,7 @@ from pync.transfer.intake import Intake
 from pync.transfer.place import Place
 from pync.transfer.root import Refused, Root, look
 from pync.transfer.sink import Output, OutputClosed, StreamSink
+from pync.transfer.small import BATCH_MAX
 from pync.transfer.wire import Wire
 
 Ask = Callable[[Wire, messages.Begin], Awaitable[bool]]
@@ -64,6 +65,7 @@ class Incoming:
         self._digest_of = digests.one_shot(begin.checksum)
         self.intake = Intake(wire, reception.terms.max_size)
         self._filing = Filing(wire, reception.terms, begin.checksum, self.intake)
+        self._pending = self._filing.small_files.pending
         self._number = 0
         self._confirmed = 0  # entries before this one are confirmed or DONE
         self._root: Root | None = None
@@ -86,6 +88,7 @@ class Incoming:
         try:
             await self._entries()
         finally:
+            self._filing.small_files.drop()
             if self._root is not None:
                 self._root.close()
 
@@ -94,12 +97,16 @@ class Incoming:
         while True:
             frame = wire.frame_now()
             if frame is None:
+                await self._settle()
                 self._confirm()
                 frame = await wire.frame()
             if frame.kind == proto.ENTRY:
                 entry = messages.parse_entry(frame.payload)
                 if not (entry.flags & messages.INLINE and self._small(entry)):
+                    await self._settle()
                     await self._entry(entry)
+                elif len(self._pending) >= BATCH_MAX:
+                    await self._settle()
             elif frame.kind == proto.FINISH:
                 await self._finish(messages.parse_counts(frame.payload))
                 return
@@ -108,6 +115,7 @@ class Incoming:
 
     async def _finish(self, counts: messages.Counts) -> None:
         of, wire = self._of, self._wire
+        await self._settle()
         if counts.entries != self._number:
             raise proto.ProtocolError("the peer counted differently")
         tally = of.tally
@@ -127,18 +135,37 @@ class Incoming:
             raise proto.ProtocolError("the peer sent something out of turn")
         await wire.end()
 
+    async def _settle(self) -> None:
+        """Sync and name the small files that wait for it, and say what became of them."""
+        small_files = self._filing.small_files
+        if not small_files.pending:
+            return
+        for one, refused in small_files.settle(await self._wire.busy(small_files.sync_all)):
+            why = ""
+            if refused is not None:
+                why = refused.why
+                self._done(refused.status, why, refused.code, number=one.number)
+            status = messages.OK if refused is None else refused.status
+            filed = Filed(status, one.entry.size, one.entry.digest, one.entry.path)
+            self._report(one.entry, filed, why)
+
     def _confirm(self) -> None:
+        """Confirm what is settled: all before the current entry, except what is still pending."""
+        if self._pending:
+            return
         if self._confirmed < self._number:
             self._wire.put(proto.CONFIRM, messages.pack_confirm(self._confirmed, self._number - 1))
             self._confirmed = self._number
 
-    def _done(self, status: int, why: str = "", code: int = 0) -> None:
-        """Say what became of the current entry, unless that is an OK: those are confirmed in bulk."""
-        self._confirm()
-        done = messages.Done(self._number, status, why, code)
+    def _done(self, status: int, why: str = "", code: int = 0, *, number: int | None = None) -> None:
+        """Say what became of an entry (the current one). Those that are OK are confirmed in bulk instead."""
+        number = self._number if number is None else number
+        if self._confirmed < number:
+            self._wire.put(proto.CONFIRM, messages.pack_confirm(self._confirmed, number - 1))
+        done = messages.Done(number, status, why, code)
         self._wire.put(proto.DONE, messages.pack_done(done))
         self._wire.push()
-        self._confirmed = self._number + 1
+        self._confirmed = number + 1
 
     # --- entries -------------------------------------------------------------------------------------
 
@@ -176,6 +203,8 @@ class Incoming:
             return False
         if self._digest_of(entry.body) != entry.digest:
             return False
+        self._filing.number = self._number
+        waiting = len(self._pending)
         try:
             if not self._filing.brand_new(root, entry):
                 return False
@@ -183,8 +212,9 @@ class Incoming:
             return False
         self._number += 1
         self._of.progressed = True
-        filed = Filed(messages.OK, entry.size, entry.digest, name)
-        self._report(entry, filed, "")
+        if len(self._pending) > waiting:
+            return True
+        self._report(entry, Filed(messages.OK, entry.size, entry.digest, name), "")
         if self._number - self._confirmed >= CONFIRM_EVERY:
             self._confirm()
             self._wire.push()

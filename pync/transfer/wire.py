@@ -46,6 +46,13 @@ class Lost(NetworkError):
     """The connection broke or ended early: worth another try."""
 
 
+class Silent(Lost):
+    """Connected, and not a word: most likely a netcat that listens."""
+
+    def __init__(self) -> None:
+        super().__init__("the peer says nothing: it does not speak pync transfer; use --raw")
+
+
 class PeerAborted(PyncError):
     """The peer gave up and said why."""
 
@@ -354,7 +361,7 @@ class Wire:
             try:
                 await self.fill(until)
             except TimeoutError:
-                raise Lost("the peer says nothing; it may not speak pync transfer (use --raw)") from None
+                raise Silent from None
 
     # --- writing -------------------------------------------------------------------------------------
 
@@ -546,4 +553,4 @@ def read_fully(fd: int, view: memoryview, offset: int) -> int:
     return done
 
 
-__all__ = ["IntegrityError", "Limits", "Lost", "PeerAborted", "Wire", "read_fully"]
+__all__ = ["IntegrityError", "Limits", "Lost", "PeerAborted", "Silent", "Wire", "read_fully"]

@@ -217,6 +217,15 @@ def transfer(
         return result
 
 
+def call_alone(port: int, path: Path) -> tuple[int, str]:
+    """`send` to a port that somebody else holds: exit status and message."""
+    options = SendOptions(endpoint=Endpoint("tcp", HERE, port), paths=(str(path),))
+    events: list[Event] = []
+    with Loop() as loop:
+        code = int(loop.run(_outcome(loop, send.run(loop, options, events.append), events)))
+    return code, str(events[-1].facts.get("message"))
+
+
 def tree(path: Path) -> dict[str, Any]:
     """Everything below a directory, comparable: contents, targets, modes, times."""
     found: dict[str, Any] = {}
