@@ -4,12 +4,14 @@ import json
 import re
 import socket
 import ssl
+import sys
 from pathlib import Path
 from typing import Self
 
+import pexpect
 import pytest
 
-from tests.harness import PATIENCE, Finished, Process, Processes
+from tests.harness import PATIENCE, Finished, Process, Processes, environment
 from tests.tls.zoo import Authority
 
 DATA = bytes(range(256)) * 10_000
@@ -263,16 +265,59 @@ def test_dtls_is_a_clear_error(processes: Processes) -> None:
 
 def test_plain_connect_does_not_import_ssl(processes: Processes) -> None:
     listener = processes.listen("--echo", "127.0.0.1", "0")
-    code = (
-        "import sys\nfrom pync.__main__ import main\n"
-        f"sys.argv = ['pync', 'connect', '127.0.0.1', '{listener.port}']\n"
-        "try:\n    code = main()\nexcept SystemExit as stop:\n    code = stop.code\n"
-        "found = {'ssl', '_ssl', 'cryptography', 'hashlib'} & set(sys.modules)\n"
-        "print(sorted(found), file=sys.stderr)\n"
-    )
-    import sys
+    words = (sys.executable, "-X", "importtime", "-m", "pync", "connect", "127.0.0.1", str(listener.port))
+    done = processes.spawn(*words).finish(b"x")
+    assert (done.code, done.out) == (0, b"x")
+    imported = {line.rpartition("|")[2].strip() for line in done.err.splitlines()}
+    assert "pync.transport.dial" in imported
+    assert not imported & {
+        "ssl",
+        "_ssl",
+        "cryptography",
+        "hashlib",
+        "pync.transport.tls",
+        "pync.transport.proxy",
+    }
 
-    process = processes.spawn(sys.executable, "-c", code)
-    done = process.finish(b"x")
-    assert done.out == b"x"
-    assert done.err.strip().endswith("[]") or "os._exit" in done.err or done.err == "", done.err
+
+def test_an_encrypted_key_asks_on_the_terminal(authority: Authority, tmp_path: Path) -> None:
+    identity = authority.issue("localhost")
+    (tmp_path / "key.pem").write_bytes(identity.private(b"sesame"))
+    (tmp_path / "cert.pem").write_bytes(identity.certificates())
+    words = [
+        "listen",
+        "--tls",
+        "--tls-cert",
+        str(tmp_path / "cert.pem"),
+        "--tls-key",
+        str(tmp_path / "key.pem"),
+    ]
+    arguments = ["-m", "pync", *words, "127.0.0.1:0"]
+    child = pexpect.spawn(sys.executable, arguments, env=environment(), timeout=PATIENCE, encoding="utf-8")
+    try:
+        child.expect("Password for .*key.pem: ")
+        child.sendline("sesame")
+        child.expect("listening on 127.0.0.1:")
+        assert "sesame" not in child.before
+    finally:
+        child.close(force=True)
+
+
+def test_an_encrypted_key_without_a_terminal_is_exit_2(
+    processes: Processes, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "both.pem").write_bytes(
+        authority.issue("x").private(b"sesame") + authority.issue("x").certificates()
+    )
+    done = processes.run(
+        "listen",
+        "--tls",
+        "--tls-cert",
+        str(tmp_path / "both.pem"),
+        "127.0.0.1:0",
+        start_new_session=True,
+        process_group=None,
+    )
+    assert done.code == 2
+    assert "encrypted" in last_line(done)
+    assert "PYNC_TLS_PASSWORD" in done.err
