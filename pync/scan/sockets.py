@@ -37,7 +37,9 @@ Verdict = tuple[str, str]
 REFUSED: Verdict = ("closed", "refused")
 _BY_ERRNO: dict[int, Verdict] = {
     errno.ECONNREFUSED: REFUSED,
-    errno.ECONNRESET: ("closed", "reset"),
+    # A reset instead of a SYN-ACK is ECONNREFUSED; these mean that it was open before it was reset.
+    errno.ECONNRESET: ("open", "syn-ack"),
+    errno.EPIPE: ("open", "syn-ack"),
     errno.EHOSTUNREACH: ("filtered", "host unreachable"),
     errno.EHOSTDOWN: ("filtered", "host unreachable"),
     errno.ENETUNREACH: ("filtered", "net unreachable"),
@@ -91,6 +93,8 @@ class Sockets:
         self._settings = settings
         self._explain = explain and LINUX  # find out who refused, for an extra system call a socket
         self._sources: dict[tuple[int, int], tuple[Any, ...] | None] = {}
+        nothing_to_set = settings.source is None and settings.interface is None and not self._explain
+        self._plain = nothing_to_set and hasattr(socket, "SOCK_NONBLOCK")
         if settings.source is not None or settings.interface is not None:
             self._check()
 
@@ -104,7 +108,7 @@ class Sockets:
     def stream(self, family: int) -> socket.socket:
         """A non-blocking TCP socket."""
         sock = socket.socket(family, socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
-        return self._prepare(sock, explain=self._explain)
+        return sock if self._plain else self._prepare(sock, explain=self._explain)
 
     def datagram(self, family: int) -> socket.socket:
         """A non-blocking UDP socket that hears of ICMP errors where the system tells."""

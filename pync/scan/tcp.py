@@ -43,15 +43,25 @@ class EpollSet:
         self._epoll = select.epoll()
         self.fd = self._epoll.fileno()
         self._pending: dict[int, Probe] = {}
+        self._registered: set[int] = set()
 
     def add(self, fd: int, probe: Probe) -> None:
-        """Watch until it is answered."""
-        self._epoll.register(fd, select.EPOLLOUT)
+        """Watch until it is answered.
+
+        Edge-triggered, so that a socket used again need not be registered again. A late edge of its last
+        probe is then a false alarm, which the prober sees through.
+        """
+        if fd not in self._registered:
+            self._epoll.register(fd, select.EPOLLOUT | select.EPOLLET)
+            self._registered.add(fd)
         self._pending[fd] = probe
 
     def remove(self, fd: int) -> None:
-        """Forget it; closing the socket takes it out of the epoll set."""
+        """Forget it, before it is closed or handed on."""
         self._pending.pop(fd, None)
+        if fd in self._registered:
+            self._registered.remove(fd)
+            self._epoll.unregister(fd)
 
     def ready(self) -> list[Probe]:
         """Probes with an answer."""
@@ -126,7 +136,7 @@ class TcpProber:
         self._sockets = sockets
         self._opened = opened
         self._set: EpollSet | LoopSet = EpollSet(loop) if hasattr(select, "epoll") else LoopSet(loop)
-        self._spare: dict[int, socket.socket] = {}
+        self._spare: dict[int, list[socket.socket]] = {}
         loop.watch_read(self._set.fd, self._collect)
 
     def send(self, host: Host, codes: Ports | list[int], tries: int) -> None:
@@ -135,12 +145,13 @@ class TcpProber:
         address, tail = host.address.partition("%")[0], host.sockaddr or ()
         quick = host.local or host.quick > 0
         refused: list[int] = []
-        sock = self._spare.pop(family, None)
+        spare = self._spare.setdefault(family, [])
+        sock: socket.socket | None = None
         for index, code in enumerate(codes):
             started = monotonic()
             try:
                 if sock is None:
-                    sock = self._sockets.stream(family)
+                    sock = spare.pop() if spare else self._sockets.stream(family)
                 target = (address, code, *tail)
                 error = sock.connect_ex(target)
                 if quick and error == errno.EINPROGRESS:
@@ -153,7 +164,7 @@ class TcpProber:
             if error == errno.ECONNREFUSED:
                 refused.append(code)
                 if not LINUX and sock is not None:
-                    sock.close()
+                    self._discard(sock)
                     sock = None
                 continue
             if sock is not None and error in _PENDING:
@@ -163,9 +174,10 @@ class TcpProber:
                 self._connected(host, code, sock, monotonic() - started, tries)
             else:
                 if sock is not None:
-                    sock.close()
+                    self._discard(sock)
                     sock = None
                 if error in LATER and not self._never(host, error):
+                    self._drop_spare()
                     self._scheduler.later(host, list(codes[index:]), tries, started)
                     break
                 self._results.found(host, code, *self._explained(host, error))
@@ -175,7 +187,7 @@ class TcpProber:
             self._results.refused(host, refused)
             self._scheduler.instant(host, len(refused))
         if sock is not None:
-            self._spare[family] = sock
+            spare.append(sock)
 
     @staticmethod
     def _never(host: Host, error: int) -> bool:
@@ -189,9 +201,10 @@ class TcpProber:
     def _connected(self, host: Host, code: int, sock: socket.socket, rtt: float, tries: int) -> None:
         """An answered connect, accounted for as instant."""
         if self._met_itself(sock):
-            sock.close()
+            self._discard(sock)
             host.repeats.append((code, tries))
         else:
+            self._set.remove(sock.fileno())
             self._opened(host, code, sock, rtt)
         self._scheduler.instant(host, 1)
 
@@ -218,39 +231,62 @@ class TcpProber:
         sock = probe.handle
         assert isinstance(sock, socket.socket)
         host, code = probe.host, probe.code
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error == 0 and not self._met_itself(sock):
+        error = self._outcome(sock, host, code)
+        if error in _PENDING:  # a false alarm
+            self._set.add(sock.fileno(), probe)
+            return
+        if error in _CONNECTED and not self._met_itself(sock):
+            self._set.remove(sock.fileno())
             self._opened(host, code, sock, now - probe.sent_at)
-        elif error == 0:
+        elif error in _CONNECTED:
             host.repeats.append((code, probe.tries))
-            sock.close()
+            self._discard(sock)
+        elif error == errno.ECONNREFUSED and LINUX:
+            self._spare.setdefault(family_of(host), []).append(sock)
+            self._results.found(host, code, "closed", "refused", rtt=now - probe.sent_at)
         else:
             state, why = self._reason(sock, error)
-            sock.close()
+            self._discard(sock)
             if error == errno.ETIMEDOUT:  # the system gave up before our own time was up: silence
                 host.given_up.append(code | probe.tries << 32)
             else:
-                rtt = now - probe.sent_at if state == "closed" else None
+                rtt = now - probe.sent_at if state != "filtered" else None
                 self._results.found(host, code, state, why, rtt=rtt)
         self._scheduler.answered(probe, now, measured=error in (0, errno.ECONNREFUSED))
 
+    @staticmethod
+    def _outcome(sock: socket.socket, host: Host, code: int) -> int:
+        """0 or the errno of a connect that ended. On Linux connect(2) tells, and makes the socket as new."""
+        if not LINUX:
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return sock.connect_ex((host.address.partition("%")[0], code, *(host.sockaddr or ())))
+
+    def _discard(self, sock: socket.socket) -> None:
+        self._set.remove(sock.fileno())
+        sock.close()
+
+    def _drop_spare(self) -> None:
+        for socks in self._spare.values():
+            while socks:
+                self._discard(socks.pop())
+
     def _reason(self, sock: socket.socket, error: int) -> Verdict:
         if error != errno.ECONNREFUSED and self._results.show_all and LINUX:
-            queued = queued_error(sock)
-            if queued is not None:
-                return queued[0]
+            last = None
+            while (queued := queued_error(sock)) is not None:
+                last = queued  # earlier ones are of earlier probes of this socket
+            if last is not None:
+                return last[0]
         return verdict(error)
 
     def give_up(self, probe: Probe) -> None:
         """The time of a probe is up."""
         sock = probe.handle
         assert isinstance(sock, socket.socket)
-        self._set.remove(sock.fileno())
-        sock.close()
+        self._discard(sock)
 
     def close(self) -> None:
         """Give back the spare sockets and the poller."""
-        for sock in self._spare.values():
-            sock.close()
+        self._drop_spare()
         self._loop.forget(self._set.fd)
         self._set.close()

@@ -180,6 +180,29 @@ def test_a_worker_that_dies_is_no_result(monkeypatch: pytest.MonkeyPatch) -> Non
         run("127.0.0.1", ports="1-100")
 
 
+def test_a_service_that_resets_at_once_is_open(stack: ExitStack) -> None:
+    import struct
+    import threading
+
+    sock = stack.enter_context(listening())
+    stack.callback(sock.shutdown, socket.SHUT_RDWR)
+
+    def accept() -> None:
+        try:
+            while True:
+                client = sock.accept()[0]
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    port = sock.getsockname()[1]
+    for _ in range(200):
+        assert run("127.0.0.1", ports=str(port)).states() == {port: "open"}
+
+
 def test_udp_states(stack: ExitStack) -> None:
     answering, silent_one, refusing = (
         stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)
