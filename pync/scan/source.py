@@ -110,6 +110,8 @@ class Source(Iterator["Host | None"]):
             self._blocks = deque(self._blocks[order[index]] for index in range(len(order)))
 
     def _add(self, word: str) -> None:
+        if word.startswith(("unix:", "unix-dgram:")):
+            raise UsageError(f"{word}: a Unix socket has no ports", hint="it can be waited for: --wait D")
         for target in targets.parse(word, udp=self._udp, numeric=self._numeric):
             self.targets += 1
             ports = target.ports or self._ports

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pync.endpoint import Endpoint, parse
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, UsageError, reason
-from pync.loop import Flag, Loop, Task
+from pync.loop import READ, Flag, Loop, Task
 from pync.proto import ports as portspec
 from pync.proto import targets
 from pync.proto.escape import printable
@@ -56,7 +56,7 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     Raises TimedOut naming what is missing, UsageError and LocalError for what waiting cannot mend.
     """
     assert options.wait is not None
-    wait = _Wait(loop, options, report)
+    wait = _Wait(loop, options, report, await _endpoints(loop, options))
     try:
         held = await wait.run()
     finally:
@@ -71,13 +71,13 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
 
 
 class _Wait:
-    def __init__(self, loop: Loop, options: ScanOptions, report: Report) -> None:
+    def __init__(self, loop: Loop, options: ScanOptions, report: Report, endpoints: list[Endpoint]) -> None:
         self._loop = loop
         self._options = options
         self._report = report
         self._settings = DialSettings(socket_settings(options), tuple(options.proxy))
         self._expect = _pattern(options.expect)
-        self._places = [Place(endpoint) for endpoint in _endpoints(options)]
+        self._places = [Place(endpoint) for endpoint in endpoints]
         self._all = options.require != "any"
         self._started = loop.now()
         self._deadline = self._started + (options.wait or 0.0)
@@ -283,9 +283,9 @@ def _service(endpoint: Endpoint, *, numeric: bool) -> str:
     return portspec.service_name(endpoint.port | (portspec.UDP if endpoint.scheme == "udp" else 0))
 
 
-def _endpoints(options: ScanOptions) -> list[Endpoint]:
+async def _endpoints(loop: Loop, options: ScanOptions) -> list[Endpoint]:
     found: dict[Endpoint, None] = {}
-    for word in _all_words(options):
+    for word in await _all_words(loop, options):
         for endpoint in _endpoints_of(word, options):
             found[endpoint] = None
             if len(found) > MOST:
@@ -295,16 +295,23 @@ def _endpoints(options: ScanOptions) -> list[Endpoint]:
     return list(found)
 
 
-def _all_words(options: ScanOptions) -> Iterator[str]:
+async def _all_words(loop: Loop, options: ScanOptions) -> list[str]:
+    words: list[str] = []
     for word in pair_words(list(options.targets)):
         if word != "-" and not word.startswith("@"):
-            yield word
+            words.append(word)
             continue
         lines = Lines(word if word == "-" else word[1:])
-        while not lines.over:
-            line = lines.next(block=True)
-            if line is not None:
-                yield line
+        try:
+            while not lines.over and len(words) <= MOST:
+                line = lines.next()
+                if line is not None:
+                    words.append(line)
+                elif lines.waiting_fd is not None:
+                    await loop.wait(lines.waiting_fd, READ)
+        finally:
+            lines.close()
+    return words
 
 
 def _endpoints_of(word: str, options: ScanOptions) -> Iterator[Endpoint]:

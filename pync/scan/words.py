@@ -42,23 +42,24 @@ class Lines:
             self.fd, self._owned = 0, False
         else:
             try:
-                self.fd, self._owned = os.open(name, os.O_RDONLY | os.O_CLOEXEC), True
+                # A FIFO nobody has opened for writing yet must not hold up the loop.
+                self.fd, self._owned = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), True
             except OSError as error:
                 raise LocalError(f"read {name}: {reason(error)}") from None
         self._held = b""
         self._ended = False
         self._words: deque[str] = deque()
 
-    def next(self, *, block: bool = False) -> str | None:
-        """The next word; None when there is none (yet). A file may block, stdin only with `block`."""
-        while not self._words and not self._ended and (self._owned or block or _readable(self.fd)):
+    def next(self) -> str | None:
+        """The next word; None when there is none (yet): wait for `waiting_fd`, unless it is `over`."""
+        while not self._words and not self._ended and _readable(self.fd):
             self._read()
         return self._words.popleft() if self._words else None
 
     @property
     def waiting_fd(self) -> int | None:
-        """stdin, when it is what the next word comes from."""
-        return None if self._owned or self._ended else self.fd
+        """What the next word is read from; never a regular file once `next` gave None."""
+        return None if self._ended else self.fd
 
     @property
     def over(self) -> bool:

@@ -256,3 +256,26 @@ def test_sigterm_ends_a_wait(processes: Processes, stack: ExitStack) -> None:
     process.expect("waiting for")
     process.signal(signal.SIGTERM)
     assert process.wait().code == -signal.SIGTERM
+
+
+def test_endpoints_from_stdin(processes: Processes, stack: ExitStack) -> None:
+    sock = bound(stack)
+    sock.listen()
+    process = processes.spawn(*PYNC, "scan", "-", "--wait", "5s", "--grepable")
+    result = process.finish(f"127.0.0.1 {sock.getsockname()[1]}\n".encode())
+    assert (result.code, result.out.decode().strip()) == (0, f"127.0.0.1:{sock.getsockname()[1]}")
+
+
+def test_ctrl_c_while_the_endpoints_are_still_read(processes: Processes, tmp_path: Path) -> None:
+    process = processes.spawn(*PYNC, "scan", "-", "--wait", "60s", "-vv")
+    process.until(lambda: "poll" in _where(process.pid), "it reads its stdin")
+    process.signal(signal.SIGINT)
+    assert process.wait().code == -signal.SIGINT
+
+
+def _where(pid: int) -> str:
+    """The system call a process sleeps in, as the kernel names it."""
+    try:
+        return Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return ""
