@@ -46,7 +46,9 @@ class Endpoint(NamedTuple):
 
 
 class Address(NamedTuple):
-    """One socket address: `family` and `kind` (SOCK_*) as in socket(2), `sockaddr` as Python's socket has it."""
+    """One socket address: `family` and `kind` (SOCK_*) as in socket(2), `sockaddr` as Python's socket has
+    it.
+    """
 
     family: int
     kind: int
@@ -70,7 +72,9 @@ def show(family: int, sockaddr: Any) -> str:
 
 
 def host_of(sockaddr: Any) -> str:
-    """The printable address without the port; scoped IPv6 addresses keep their scope, mapped IPv4 lose theirs."""
+    """The printable address without the port; scoped IPv6 addresses keep their scope, mapped IPv4 lose
+    theirs.
+    """
     host = str(sockaddr[0])
     if host.startswith("::ffff:") and "." in host:
         return host[7:]

@@ -8,8 +8,8 @@ Used as
     else:
         from pync.lean import NamedTuple
 
-together with `from __future__ import annotations`, so that type checkers see the real thing and annotations are
-never evaluated.
+together with `from __future__ import annotations`, so that type checkers see the real thing and annotations
+are never evaluated.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class _Record(tuple):  # type: ignore[type-arg]
 
     __slots__ = ()
     _fields: tuple[str, ...] = ()
-    _field_defaults: dict[str, object] = {}  # noqa: RUF012 (read only, replaced by each subclass)
+    _field_defaults: dict[str, object] = {}  # read only, each subclass has its own
 
-    def __new__(cls, *values: object, **named: object) -> _Record:
+    def __new__(cls, *values: object, **named: object) -> _Record:  # noqa: PYI034 (Self is in typing)
         fields = cls._fields
         if len(values) == len(fields) and not named:
             return tuple.__new__(cls, values)

@@ -20,7 +20,7 @@ from pync.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 READ = 1
 WRITE = 2
@@ -379,7 +379,7 @@ class Loop:
 
         outcome: list[Any] = []
         finished = self.flag()
-        reader, writer = self._wake_pipe()
+        writer = self._wake_pipe()[1]
 
         def work() -> None:
             try:
@@ -535,7 +535,7 @@ class Loop:
         if self._epoll and not self._poller.closed:
             self._poller.close()
 
-    def __enter__(self) -> Loop:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

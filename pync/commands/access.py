@@ -22,7 +22,7 @@ class AccessRules:
         self._wanted = bool(options.allow or options.deny or options.allow_file or options.deny_file)
 
     def load(self) -> None:
-        """Read everything; raises UsageError for a bad rule, LocalError for a file, NetworkError for a name."""
+        """Read everything; raises UsageError for a rule, LocalError for a file, NetworkError for a name."""
         if not self._wanted:
             return
         from pync.proto.access import AccessList

@@ -113,7 +113,9 @@ class Server:
         return ExitCode.OK
 
     async def _wind_down(self, stop: Interrupted) -> None:
-        """Accept no more; on SIGTERM clients have the grace to finish, on anything else they are cut at once."""
+        """Accept no more; on SIGTERM clients have the grace to finish, on anything else they are cut at
+        once.
+        """
         import signal
 
         self._stop_accepting()

@@ -3,10 +3,10 @@
 Routes: `local` (clients talk to our stdio and back), `others` (a broker: everybody to everybody else), `chat`
 (the same by whole lines). Our own stdio is a port like any other, the `local` one.
 
-Nobody waits for a stuck client. A source is held back while a receiver that is still reading has more than half
-of its buffer waiting; one that took nothing for STUCK_SECONDS is not waited for, and is cut off once its backlog
-passes the buffer. So healthy clients of different speeds lose nothing, and a dead one costs the others a quarter
-of a second, once.
+Nobody waits for a stuck client. A source is held back while a receiver that is still reading has more than
+half of its buffer waiting; one that took nothing for STUCK_SECONDS is not waited for, and is cut off once
+its backlog passes the buffer. So healthy clients of different speeds lose nothing, and a dead one costs the
+others a quarter of a second, once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Movers carry bytes from one channel to another: `fill` takes from the source, `drain` gives to the sink.
 
-`choose` is the only place that knows of fast paths. Each mover says "not now" with the readiness that helps:
-FROM_SOURCE + WANT_* or FROM_SINK + WANT_*. One that the kernel refuses at run time raises Refused; `rescue` then
-gives what it holds, and the copying mover takes over without loss.
+`choose` is the only place that knows of fast paths. Each mover says "not now" with the readiness that
+helps: FROM_SOURCE + WANT_* or FROM_SINK + WANT_*. One that the kernel refuses at run time raises Refused;
+`rescue` then gives what it holds, and the copying mover takes over without loss.
 """
 
 from __future__ import annotations
@@ -327,8 +327,8 @@ class SegmentsMover:
         return self._out is not None
 
     def fill(self, limit: int) -> int | None:
+        count: int
         count, self._size = self._source.read_batch(self._buffer)
-        count = int(count)
         if count < 0:
             return count
         self._on_datagrams(max(1, -(-count // self._size)))

@@ -133,7 +133,7 @@ class Pump:
         return not isinstance(self._mover, CopyMover)
 
     def throw_away(self) -> None:
-        """The sink takes no more, and that is nobody's fault: take on, so that the source's end is noticed."""
+        """The sink takes no more, which is no failure: take on, so that the source's end is noticed."""
         self._unwait()
         self._mover.close()
         self.sink = Nothing()

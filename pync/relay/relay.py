@@ -2,9 +2,9 @@
 connection) with two pumps, and decides when it is over.
 
 It is over when
-  - both directions have ended (ours by our FIN, the peer's by its FIN) and the peer's system has what we sent;
+  - both directions have ended, ours by our FIN, the peer's by its, and the peer's system has all we sent;
   - the peer ended and the policy says quit: what was read from our input still goes out first;
-  - our input ended and the policy says that this is enough (send-only, a child that exited), or `quit_after` passed;
+  - our input ended and the policy says that this is enough (send-only, a child), or `quit_after` passed;
   - a datagram session was quiet for `quit_after` after our input ended;
   - a limit of received bytes or packets was reached;
   - nothing moved for `idle_timeout`;
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:
     from pync.lean import NamedTuple
 
-# How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself would go
-# on for a quarter of an hour; nobody waits that long for an exit status.
+# How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
+# would go on for a quarter of an hour; nobody waits that long for an exit status.
 _CONFIRM_SECONDS = 60.0
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
@@ -90,7 +90,9 @@ class Relay:
         done: Callable[[Relay], None],
         notice: Callable[[str], None] = lambda direction: None,
     ) -> None:
-        """`notice` is told which direction ended, "sent" or "received". `local` may be `net` itself: what the peer sends goes back to it."""
+        """`notice` is told which direction ended, "sent" or "received". `local` may be `net` itself: what
+        the peer sends goes back to it.
+        """
         self.loop, self.net, self.local, self.policy = loop, net, local, policy
         self.outcome: Outcome | None = None
         self.started = self.last_activity = loop.now()

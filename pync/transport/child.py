@@ -1,5 +1,5 @@
-"""A child process as a channel: what we write is its stdin, what we read its stdout. Also the child that gets a
-socket of its own, with no relay in between."""
+"""A child process as a channel: what we write is its stdin, what we read its stdout. Also the child that
+gets a socket of its own, with no relay in between."""
 
 import os
 import signal
@@ -107,8 +107,8 @@ class Process:
 
 
 class Child(Channel):
-    """A child between two pipes of ours. A child that stops reading costs nobody anything: what it does not take
-    is thrown away, its output goes on."""
+    """A child between two pipes of ours. A child that stops reading costs nobody anything: what it does not
+    take is thrown away, its output goes on."""
 
     plain = True
     may_stop_reading = True
@@ -167,7 +167,7 @@ class Child(Channel):
 
 
 def environment_for(facts: dict[str, object], base: dict[str, str]) -> dict[str, str]:
-    """`base` with the PYNC_* variables of a connection, and the same as NCAT_* for scripts written for ncat."""
+    """`base` with the PYNC_* variables of a connection, and the same as NCAT_* for ncat's scripts."""
     values = {
         "REMOTE_ADDR": facts.get("address", facts.get("path", "")),
         "REMOTE_PORT": facts.get("port", ""),

@@ -1,8 +1,9 @@
 """Datagram sockets as channels: UDP and Unix, with segmentation offload where the kernel has it.
 
 A connected socket is one channel. A bound one serves any number of peers through one descriptor: a
-DatagramListener gives each its own channel, whose replies leave from the address that was hit. One descriptor a
-peer (connected sockets on the same port) was ruled out: the kernel looks through all of them for every datagram.
+DatagramListener gives each its own channel, whose replies leave from the address that was hit. One
+descriptor a peer (connected sockets on the same port) was ruled out: the kernel looks through all of them
+for every datagram.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ class DatagramChannel(Channel):
 
 
 class DatagramSocket(DatagramChannel):
-    """A datagram socket with one peer: connected, or with a broadcast or multicast `target` whose replies come
-    from other addresses."""
+    """A datagram socket with one peer: connected, or with a broadcast or multicast `target` whose replies
+    come from other addresses."""
 
     def __init__(
         self, sock: socket.socket, target: Any = None, *, borrowed: bool = False, made: str | None = None
@@ -321,8 +322,8 @@ def tell_addresses(sock: socket.socket) -> None:
 class DatagramListener:
     """A bound datagram socket. `on_peer(peer)` is asked about each new peer: False ignores it in silence.
 
-    With `exclusive`, one peer is all there will be, and its full inbox stops the reading, so that the kernel's
-    buffer does the rest; else a full inbox loses that peer's datagrams and nobody else's.
+    With `exclusive`, one peer is all there will be, and its full inbox stops the reading, so that the
+    kernel's buffer does the rest; else a full inbox loses that peer's datagrams and nobody else's.
     """
 
     def __init__(
@@ -443,8 +444,8 @@ def _address_hit(ancillary: list[tuple[int, int, bytes]]) -> bytes:
     """The pktinfo that makes a reply leave from the address the datagram was sent to; empty where unknown."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= 12:
-            # ipi_spec_dst, the address to answer from; where the kernel left it out, ipi_addr unless it is a group.
-            # Interface 0: the route chooses it.
+            # ipi_spec_dst, the address to answer from; where the kernel left it out, ipi_addr unless it is
+            # a group. Interface 0: the route chooses it.
             address = data[4:8] if any(data[4:8]) else data[8:12]
             return b"\0\0\0\0" + address + b"\0\0\0\0" if address[0] < 224 else b""
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO and len(data) >= 20:

@@ -1,7 +1,7 @@
 """Dialing: an Endpoint becomes a connected Channel, through proxies and inside TLS where that is asked for.
 
-Every resolved address is tried in Happy Eyeballs order (RFC 8305): families alternate, the next address starts
-250 ms after the last one or as soon as one fails, and the first connection wins.
+Every resolved address is tried in Happy Eyeballs order (RFC 8305): families alternate, the next address
+starts 250 ms after the last one or as soon as one fails, and the first connection wins.
 """
 
 from __future__ import annotations

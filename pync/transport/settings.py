@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 else:
     from pync.lean import NamedTuple
 
-# A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask for.
+# A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask
+# for.
 _DATAGRAM_BUFFER = 4 << 20
 # 3 s idle, then 6 probes 9 s apart: a peer that vanished is noticed in about a minute.
 _PROBE_IDLE, _PROBE_INTERVAL, _PROBE_COUNT = 3, 9, 6
@@ -40,7 +41,7 @@ class SocketSettings(NamedTuple):
 
 
 def apply(sock: socket.socket, settings: SocketSettings) -> None:
-    """Set what `settings` asks for on a new socket, before it is bound; raises LocalError naming the option."""
+    """Set what `settings` asks for on a new, unbound socket; raises LocalError naming the option."""
     inet = sock.family in (socket.AF_INET, socket.AF_INET6)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

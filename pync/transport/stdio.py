@@ -1,6 +1,6 @@
-"""Our stdin and stdout as a channel. They are borrowed: their O_NONBLOCK is never touched, since the flag would
-leak to the shell and to everybody else who shares the description. So we poll first, and move at most what cannot
-block."""
+"""Our stdin and stdout as a channel. They are borrowed: their O_NONBLOCK is never touched, since the flag
+would leak to the shell and to everybody else who shares the description. So we poll first, and move at most
+what cannot block."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OutputClosed(Exception):
 
 
 class Stdio(Channel):
-    """stdin to read, stdout to write; either may be left out (`-1`), it is then at its end, or thrown away."""
+    """stdin to read, stdout to write. Left out (`-1`), the one is at its end, the other thrown away."""
 
     def __init__(self, read_fd: int = 0, write_fd: int = 1) -> None:
         self.read_fd = read_fd
@@ -135,7 +135,8 @@ class Stdio(Channel):
             return self.write(view)
 
     def send_eof(self) -> int:
-        """Close stdout, so that its reader goes on; /dev/null takes its place, so that no socket becomes fd 1.
+        """Close stdout, so that its reader goes on; /dev/null takes its place, so that no socket becomes fd
+        1.
 
         Raises LocalError when the close reports that bytes were lost (a quota, a network file system).
         """

@@ -38,7 +38,8 @@ class StreamSocket(Channel):
         self.tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
         self.peer_address = _name(sock.getpeername) if peer is None else peer
         self.local_address = _name(sock.getsockname)
-        self.peer = show(sock.family, self.peer_address)
+        # A Unix client has no name: the socket it came through says more than nothing.
+        self.peer = show(sock.family, self.peer_address or (self.local_address if not self.tcp else ""))
         self.local = show(sock.family, self.local_address)
         self._recv_into = sock.recv_into
         self._send = sock.send
@@ -70,7 +71,9 @@ class StreamSocket(Channel):
     # --- truth about the end -----------------------------------------------------------------------
 
     def guard(self, on: bool) -> None:
-        """While on, our death (kill -9 included) resets the connection instead of ending it like a whole stream."""
+        """While on, our death (kill -9 included) resets the connection instead of ending it like a whole
+        stream.
+        """
         if self.tcp:
             try:
                 self.sock.setsockopt(
@@ -109,7 +112,9 @@ class StreamSocket(Channel):
         return self._acked() - self._acked_before >= count
 
     def totals(self) -> tuple[int, int]:
-        """Bytes that went out and were confirmed, bytes that came in, as the kernel counts them; 0 if it does not."""
+        """Bytes that went out and were confirmed, bytes that came in, as the kernel counts them; 0 if it
+        does not.
+        """
         info = self._info()
         return int.from_bytes(info[_ACKED], "little"), int.from_bytes(info[_RECEIVED], "little")
 

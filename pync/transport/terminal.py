@@ -11,7 +11,7 @@ from pync.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 
 class RawTerminal:
@@ -23,7 +23,7 @@ class RawTerminal:
         self._fd = fd
         self._saved: list[Any] | None = None
 
-    def __enter__(self) -> RawTerminal:
+    def __enter__(self) -> Self:
         self._saved = termios.tcgetattr(self._fd)
         self._loop.on_signal(signal.SIGTSTP, self._stop)
         self._loop.on_signal(signal.SIGCONT, self._enter_raw)
