@@ -36,6 +36,8 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfd", "telnet"),
     (b"\x15\x03", "tls"),
     (b"\x16\x03", "tls"),
+    (b"\x16\xfe", "dtls"),
+    (b"\x15\xfe", "dtls"),
     (b":", "irc"),
 )
 _TITLE = re.compile(rb"<title[^>]{0,200}>(.{0,1000}?)</title", re.IGNORECASE | re.DOTALL)
