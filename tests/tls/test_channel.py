@@ -1,5 +1,6 @@
 """The laws of a channel under TLS: short reads and writes, the end, truncation, damage, TLS in TLS."""
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -339,6 +340,17 @@ def test_an_alert_that_comes_while_we_write_is_the_reason(loop: Loop) -> None:
             await write_all(loop, theirs, bytes(64 << 20), loop.now() + 5)
 
     run(loop, body)
+
+
+def test_small_records_are_not_held_back(loop: Loop) -> None:
+    """With Nagle's algorithm a client's first record waits 40 ms for a delayed acknowledgement."""
+    near, far = sockets()
+
+    async def body(mine: TlsChannel, theirs: TlsChannel) -> None:
+        for sock in (near.sock, far.sock):
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    run(loop, body, over=(near, far))
 
 
 # --- handshakes that fail ------------------------------------------------------------------------------
