@@ -15,7 +15,7 @@ PACKAGE = Path(pync.__file__).parent
 
 # A module imports from its own layer and from those below, never from above.
 LAYERS = (
-    {"errors", "endpoint", "report", "loop", "__init__"},  # leaves
+    {"errors", "endpoint", "report", "loop", "lean", "__init__"},  # leaves
     {"proto"},
     {"transport"},
     {"relay"},

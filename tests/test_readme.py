@@ -160,7 +160,7 @@ def test_recipe_chat(shell):
     room, enter = lines("chat")
     listening(shell(room, [("9000", port)]))
     ann = shell(enter, [("host 9000", f"127.0.0.1 {port}")])
-    ann.expect_out("you are user2")
+    ann.expect_out(r"you are user\d+")
     bob = shell(enter, [("host 9000", f"127.0.0.1 {port}")])
     bob.write(b"/nick bob\nhello\n")
     ann.expect_out(r"<bob> hello\n")
