@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from pync.errors import ExitCode, UsageError
 from pync.loop import Loop
 from pync.report import Event, Report
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
     from pync.scan.results import Results

@@ -19,11 +19,16 @@ from __future__ import annotations
 import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from pync.errors import UsageError
 from pync.proto import ports as portspec
 from pync.proto.ports import Ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 _BITS = {4: 32, 6: 128}
 MAX_WORD = 4096  # longer than any name with any list of ports; a line of a file may be anything

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from pync.loop import Loop
 from pync.proto.ports import UDP
@@ -14,6 +13,7 @@ from pync.scan.sockets import Sockets, socket_settings
 from pync.scan.tcp import TcpProber
 from pync.scan.udp import UdpProber
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
     from pync.scan.source import Source

@@ -5,8 +5,6 @@ A proxy tells less than a network: what it could not reach within the time is ca
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pync.endpoint import Endpoint
 from pync.errors import IntegrityError, LocalError, PyncError, TimedOut, UsageError
 from pync.loop import Loop
@@ -20,6 +18,7 @@ from pync.scan.results import Results
 from pync.scan.sockets import socket_settings
 from pync.transport.dial import DialSettings, dial
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
     from pync.scan.source import Source

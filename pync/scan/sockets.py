@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from typing import Any
 
 from pync.errors import reason, translate
-from pync.proto.schedule import Host
 from pync.transport.settings import SocketSettings, apply, source_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pync.proto.schedule import Host
 
 # Not results but our own limits: the probe goes out later.
 LATER = frozenset(

@@ -11,7 +11,6 @@ import socket
 from collections import deque
 from collections.abc import Iterator
 from os import urandom
-from typing import TYPE_CHECKING
 
 from pync.endpoint import Endpoint, resolve
 from pync.errors import ExitCode, PyncError, UsageError
@@ -26,6 +25,7 @@ from pync.report import Event, Report
 from pync.scan.sockets import is_ours
 from pync.scan.words import Lines, pair_words
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
 

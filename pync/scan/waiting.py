@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pync.endpoint import Endpoint, parse
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, UsageError, reason
@@ -24,6 +23,7 @@ from pync.scan.words import Lines, pair_words
 from pync.transport.channel import Channel, read_some, write_all
 from pync.transport.dial import DialSettings, dial
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
 

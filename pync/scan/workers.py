@@ -9,7 +9,6 @@ from __future__ import annotations
 import marshal
 import os
 import signal
-from typing import TYPE_CHECKING, Any
 
 from pync.errors import LocalError
 from pync.loop import Loop
@@ -18,7 +17,10 @@ from pync.scan.engine import Engine
 from pync.scan.limits import probes_at_once
 from pync.scan.results import Results
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.commands.options import ScanOptions
     from pync.scan.source import Source
 
