@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tests.perf
+from tests.harness import ROOT
 from tests.perf import Row
 from tests.perf.bench import Bench, missing
 
@@ -101,8 +103,21 @@ HEAD = ("row", "what", "pync", "against", "ratio", "range", "goal", "verdict")
 
 
 def as_markdown(table: list[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(HEAD[1:]) + " |", "|" + "---|" * (len(HEAD) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(line[1:]) + " |" for line in table])
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in table])
+
+
+def write_readme(table: list[tuple[str, ...]], command: str) -> None:
+    """Puts the table, the command that made it and its date between the README's `<!-- perf -->` markers."""
+    path = ROOT / "README.md"
+    begin, end = "<!-- perf -->", "<!-- /perf -->"
+    before, _, rest = path.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    machine = (
+        f"{os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}"
+    )
+    made = f"`{command}`, {time.strftime('%Y-%m-%d')}, {machine}:"
+    path.write_text(f"{before}{begin}\n{made}\n\n{as_markdown(table)}\n{end}{after}")
 
 
 def parse_size(text: str) -> int:
@@ -123,6 +138,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, help="rounds of each row (default: as the row says)")
     parser.add_argument("--markdown", action="store_true", help="end with the table for the README")
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--scratch", type=Path, help="a folder on tmpfs (default: one in /dev/shm)")
     return parser.parse_args()
 
@@ -161,6 +177,8 @@ def main() -> int:
         shutil.rmtree(scratch, ignore_errors=True)
     if options.markdown:
         print("\n" + as_markdown(table))
+    if options.readme:
+        write_readme(table, " ".join(["python -m tests.perf", *options.rows]))
     return 1 if failed else 0
 
 
