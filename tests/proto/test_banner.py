@@ -44,7 +44,9 @@ def test_tls_behind_a_plain_port_is_noticed() -> None:
     assert not banner.wants_tls(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
-@given(st.binary(max_size=400) | st.builds(lambda b: b"HTTP/1.1 200 OK\r\nServer: " + b, st.binary(max_size=300)))
+@given(
+    st.binary(max_size=400) | st.builds(lambda b: b"HTTP/1.1 200 OK\r\nServer: " + b, st.binary(max_size=300))
+)
 @example(b"HTTP/1.1 200 \r\n\r\n<title>\x1b]0;owned\x07\xe2\x80\xae</title>")
 @example(b"HTTP/1.1 200 \r\n\r\n<title>&#27;[2J</title>")
 def test_every_text_is_short_and_safe_to_print(data: bytes) -> None:
