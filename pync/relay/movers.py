@@ -327,14 +327,14 @@ class SegmentsMover:
         return self._out is not None
 
     def fill(self, limit: int) -> int | None:
-        count: int
-        count, self._size = self._source.read_batch(self._buffer)
-        if count < 0:
-            return count
-        self._on_datagrams(max(1, -(-count // self._size)))
-        if count or self._sink.boundaries:
-            self._out = self._buffer[:count]
-        return count
+        batch = self._source.take_batch(self._buffer)
+        if batch is None:
+            return SOURCE_READ
+        data, self._size = batch
+        self._on_datagrams(max(1, -(-len(data) // self._size)))
+        if data or self._sink.boundaries:
+            self._out = data
+        return len(data)
 
     def drain(self) -> int:
         assert self._out is not None

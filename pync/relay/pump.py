@@ -90,9 +90,10 @@ class Pump:
         self._short_means_empty = isinstance(mover, CopyMover) and not source.boundaries
 
     @property
-    def all_out(self) -> bool:
-        """True when everything taken is out."""
-        return not self._mover.pending
+    def idle(self) -> bool:
+        """True when everything taken is out and the source has nothing more for now."""
+        waits_for_source = self._waits is not None and self._waits[0] == self.source.watch_read
+        return not self._mover.pending and waits_for_source
 
     def inject(self, data: bytes) -> None:
         """Send `data` after what is pending (an answer that a filter of the other direction owes)."""

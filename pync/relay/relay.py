@@ -13,6 +13,7 @@ It is over when
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, reason
@@ -204,15 +205,15 @@ class Relay:
         """The peer ended before us, we went on, and now the connection broke."""
         self.loop.watch_error(self.net.read_fd, None)
         try:
-            left = self.net.unacknowledged()
+            self.net.unacknowledged()
         except OSError as error:
             self._input_undeliverable(error)
-        else:  # a Unix peer closed, and had read everything: else the error would say so
-            whole = self.up.all_out and left == 0
-            self._finish("peer-gone", None if whole else self._net_error(BrokenPipeError(32, "")))
+        else:
+            self._input_undeliverable(BrokenPipeError(errno.EPIPE, ""))
 
     def _input_undeliverable(self, error: OSError) -> None:
-        if self.up.all_out and self.net.confirmed(self.up.moved):
+        """The peer is gone for good: no harm if it has all that our input gave so far."""
+        if self.up.idle and self.net.confirmed(self.up.moved):
             self._finish("peer-gone", None)
         else:
             self._finish("error", self._net_error(error))

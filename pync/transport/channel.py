@@ -34,7 +34,7 @@ class Channel:
     """See the module. Defaults are those of a plain byte stream on one descriptor."""
 
     boundaries = False  # datagrams
-    batches = False  # datagrams also come and go many at a time (`read_batch`, `write_batch`)
+    batches = False  # datagrams also come and go many at a time (`take_batch`, `write_batch`)
     half_close = True  # send_eof ends only our direction
     plain = False  # what is on the descriptors is what the channel carries: movers may go straight there
     may_stop_reading = False  # a sink that takes no more is not an error (a child that closed its stdin)

@@ -44,6 +44,7 @@ class StreamSocket(Channel):
         self._recv_into = sock.recv_into
         self._send = sock.send
         self._acked_before = self._acked()
+        self._broke = False
 
     def read_into(self, view: memoryview) -> int | None:
         try:
@@ -93,6 +94,7 @@ class StreamSocket(Channel):
         """
         error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
+            self._broke = True
             raise OSError(error, "")
         if not self.tcp:
             return 0
@@ -109,6 +111,8 @@ class StreamSocket(Channel):
 
     def confirmed(self, count: int) -> bool:
         """True when the peer's system confirmed `count` bytes of ours, even if the connection broke since."""
+        if not self.tcp:  # a Unix peer that closes with bytes unread resets us; else it had them all
+            return not self._broke
         return self._acked() - self._acked_before >= count
 
     def totals(self) -> tuple[int, int]:
