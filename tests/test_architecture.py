@@ -19,7 +19,7 @@ LAYERS = (
     {"proto"},
     {"transport"},
     {"relay"},
-    {"scan", "transfer"},  # the engines of three commands
+    {"scanning", "transfer"},  # the engines of three commands
     {"commands"},
     {"api", "cli"},
     {"__main__"},
@@ -50,17 +50,17 @@ PURE = {
 
 # Calls that belong to one place each; a second one is a second fast path, loop or exit.
 SEAMS = {
-    "epoll": {"loop.py", "scan/tcp.py"},  # the scan nests a set of its own in the loop's
+    "epoll": {"loop.py", "scanning/tcp.py"},  # the scan nests a set of its own in the loop's
     "kqueue": {"loop.py"},
     "splice": {"relay/movers.py"},
     "sendfile": {"relay/movers.py", "transfer/wire.py"},  # a transfer's bodies lie between frames
     "getaddrinfo": {"endpoint.py"},
     "exit": {"__main__.py", "cli/generate/__main__.py"},  # the generator is a program of its own
-    "_exit": {"__main__.py", "scan/workers.py"},  # a forked worker must not run our cleaning up
+    "_exit": {"__main__.py", "scanning/workers.py"},  # a forked worker must not run our cleaning up
 }
 # Core gives values and events; these two speak for themselves, and say why here.
 SPEAKERS = {
-    "scan/waiting.py",  # flushes what was printed before it becomes another program
+    "scanning/waiting.py",  # flushes what was printed before it becomes another program
     "transfer/ask.py",  # asks the user on the terminal
 }
 

@@ -11,8 +11,8 @@ from pync.report import Event, Report
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
-    from pync.scan.results import Results
-    from pync.scan.source import Source
+    from pync.scanning.results import Results
+    from pync.scanning.source import Source
 
 PROGRESS_EVERY = 0.1
 
@@ -25,7 +25,7 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     if options.ipv4 and options.ipv6:
         raise UsageError("-4 and -6 exclude each other")
     if options.wait is not None:
-        from pync.scan import waiting
+        from pync.scanning import waiting
 
         return await waiting.run(loop, options, report)
     for name in ("expect", "command"):
@@ -35,9 +35,9 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
 
 
 async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
-    from pync.scan.limits import raise_descriptor_limit, restore_descriptor_limit
-    from pync.scan.results import Results
-    from pync.scan.source import Source, excluded_blocks
+    from pync.scanning.limits import raise_descriptor_limit, restore_descriptor_limit
+    from pync.scanning.results import Results
+    from pync.scanning.source import Source, excluded_blocks
 
     started = monotonic()
     results = Results(report, show_all=options.all, numeric=options.numeric)
@@ -46,11 +46,11 @@ async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     ticker = _Ticker(loop, report, results, source, started)
     try:
         if options.proxy:
-            from pync.scan.proxied import scan
+            from pync.scanning.proxied import scan
 
             await scan(loop, options, source, results, report)
         else:
-            from pync.scan.workers import share
+            from pync.scanning.workers import share
 
             await share(loop, options, source, results)
     finally:

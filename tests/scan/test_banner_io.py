@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from pync.scan import banner
+from pync.scanning import banner
 from tests.scan.test_scan import listening, run
 
 Serve = Callable[[Any], None]

@@ -17,7 +17,7 @@ from pync.commands.options import ScanOptions
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, UsageError
 from pync.loop import Loop
 from pync.report import Event
-from pync.scan import limits, tcp, workers
+from pync.scanning import limits, tcp, workers
 
 
 class Outcome:

@@ -13,16 +13,16 @@ import signal
 from pync.errors import LocalError
 from pync.loop import Loop
 from pync.report import Event
-from pync.scan.engine import Engine
-from pync.scan.limits import probes_at_once
-from pync.scan.results import Results
+from pync.scanning.engine import Engine
+from pync.scanning.limits import probes_at_once
+from pync.scanning.results import Results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pync.commands.options import ScanOptions
-    from pync.scan.source import Source
+    from pync.scanning.source import Source
 
 WORTH = 16_384  # probes below which a second process costs more than it brings
 MOST = 8

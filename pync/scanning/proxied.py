@@ -14,14 +14,14 @@ from pync.proto.pacing import TokenBucket
 from pync.proto.ports import UDP, number_of
 from pync.proto.schedule import Host
 from pync.report import Report, silent
-from pync.scan.results import Results
-from pync.scan.sockets import socket_settings
+from pync.scanning.results import Results
+from pync.scanning.sockets import socket_settings
 from pync.transport.dial import DialSettings, dial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
-    from pync.scan.source import Source
+    from pync.scanning.source import Source
 
 AT_ONCE = 64  # polite to a proxy that others share
 PATIENCE = 10.0  # seconds for a proxy to give its verdict
@@ -104,7 +104,7 @@ class _Scan:
             said = None
             try:
                 if self._banner:
-                    from pync.scan.banner import listen_and_ask
+                    from pync.scanning.banner import listen_and_ask
 
                     said = await listen_and_ask(self._loop, channel, host, endpoint.port)
             finally:

@@ -14,8 +14,8 @@ from pync.loop import Loop
 from pync.proto import probes
 from pync.proto.ports import Ports, number_of
 from pync.proto.schedule import Host, Probe, Scheduler
-from pync.scan.results import Results
-from pync.scan.sockets import LATER, Sockets, Verdict, family_of, queued_error, verdict
+from pync.scanning.results import Results
+from pync.scanning.sockets import LATER, Sockets, Verdict, family_of, queued_error, verdict
 
 _LARGEST = 65_535
 _BANNER = 512  # bytes of an answer kept with `--banner`

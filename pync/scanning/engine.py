@@ -8,15 +8,15 @@ from time import monotonic
 from pync.loop import Loop
 from pync.proto.ports import UDP
 from pync.proto.schedule import Host, Scheduler
-from pync.scan.results import Results
-from pync.scan.sockets import Sockets, socket_settings
-from pync.scan.tcp import TcpProber
-from pync.scan.udp import UdpProber
+from pync.scanning.results import Results
+from pync.scanning.sockets import Sockets, socket_settings
+from pync.scanning.tcp import TcpProber
+from pync.scanning.udp import UdpProber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
-    from pync.scan.source import Source
+    from pync.scanning.source import Source
 
 # How long probes go out before the loop sees to signals, pipes and progress.
 SLICE = 0.02
@@ -56,7 +56,7 @@ class Engine:
 
     def _grab(self, host: Host, code: int, sock: socket.socket, rtt: float) -> None:
         """Read what the service says; its socket counts as in flight meanwhile."""
-        from pync.scan.banner import grab
+        from pync.scanning.banner import grab
 
         self._grabbing += 1
         self._scheduler.in_flight += 1

@@ -17,8 +17,8 @@ from time import monotonic
 from pync.loop import Loop
 from pync.proto.ports import Ports
 from pync.proto.schedule import Host, Probe, Scheduler
-from pync.scan.results import Results
-from pync.scan.sockets import (
+from pync.scanning.results import Results
+from pync.scanning.sockets import (
     LATER,
     LINUX,
     Sockets,

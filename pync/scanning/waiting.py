@@ -18,8 +18,8 @@ from pync.proto import ports as portspec
 from pync.proto import targets
 from pync.proto.escape import printable
 from pync.report import Event, Report, silent
-from pync.scan.sockets import socket_settings
-from pync.scan.words import Lines, pair_words
+from pync.scanning.sockets import socket_settings
+from pync.scanning.words import Lines, pair_words
 from pync.transport.channel import Channel, read_some, write_all
 from pync.transport.dial import DialSettings, dial
 

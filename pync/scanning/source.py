@@ -22,8 +22,8 @@ from pync.proto.ports import Ports
 from pync.proto.schedule import Host
 from pync.proto.targets import Block, Cover, Name, Permutation, Shards, Target, mix
 from pync.report import Event, Report
-from pync.scan.sockets import is_ours
-from pync.scan.words import Lines, pair_words
+from pync.scanning.sockets import is_ours
+from pync.scanning.words import Lines, pair_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
