@@ -193,7 +193,7 @@ class Relay:
         if self.up.done:
             self._both_ended()
         elif self.local.boundaries:
-            self._look_quiet()
+            self._end_when_quiet(self.loop.now())
         elif self.policy.quit_on_peer_eof:
             self.up.stop_taking()
         else:
@@ -240,7 +240,11 @@ class Relay:
 
     def _say_eof(self) -> None:
         if not self._eof_said:
-            want = self.net.send_eof()
+            try:
+                want = self.net.send_eof()
+            except (OSError, PyncError) as error:
+                self._net_broke(self.up, error)
+                return
             self._eof_said = want == 0
             if want != 0:
                 (self.net.watch_read if want == WANT_READ else self.net.watch_write)(self.loop, self._say_eof)
@@ -251,15 +255,15 @@ class Relay:
         if self.policy.end_when_sent:
             self._finish("sent", None)
         else:
-            self._look_quiet()
+            self._end_when_quiet(self.loop.now())
 
-    def _look_quiet(self) -> None:
+    def _end_when_quiet(self, since: float) -> None:
         quiet = DATAGRAM_QUIET if self.policy.quit_after is None else self.policy.quit_after
-        end = self.last_activity + quiet
+        end = max(since, self.last_activity) + quiet
         if self.loop.now() >= end:
             self._finish("quiet", None)
         else:
-            self._at(end, self._look_quiet)
+            self._at(end, lambda: self._end_when_quiet(since))
 
     def _both_ended(self) -> None:
         if self.policy.shutdown or self.policy.receive_only:
@@ -407,7 +411,10 @@ class Relay:
 
     def _close_quietly(self) -> None:
         if self.policy.shutdown and not self._eof_said and not self.net.half_close:
-            self.net.send_eof()  # TLS 1.2: said only now, when it can no longer cost the reply
+            try:
+                self.net.send_eof()  # TLS 1.2: said only now, when it can no longer cost the reply
+            except (OSError, PyncError):
+                pass  # the peer went first
         self.net.close()
         self.local.close()
 
