@@ -372,7 +372,8 @@ class TlsChannel(Channel):
         self._inner.probe()
 
     def unacknowledged(self) -> int:
-        return self._inner.unacknowledged()
+        """With what the inner channel has not taken yet, such as a close_notify that waits for room."""
+        return len(self._unsent) + self._outgoing.pending + self._inner.unacknowledged()
 
     def confirmed(self, count: int) -> bool:
         """All or nothing: how much plaintext a number of acknowledged bytes holds cannot be told."""

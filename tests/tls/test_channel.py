@@ -165,6 +165,22 @@ def test_send_eof_is_idempotent(loop: Loop) -> None:
     run(loop, body)
 
 
+def test_an_end_that_waits_for_room_is_not_acknowledged(loop: Loop) -> None:
+    near, far = sockets()
+    slit = Narrow(near, 1 << 20)
+
+    async def body(mine: TlsChannel, theirs: TlsChannel) -> None:
+        slit.full = True
+        assert mine.send_eof() == WANT_WRITE
+        assert mine.unacknowledged() > 0
+        slit.full = False
+        assert mine.send_eof() == 0
+        assert mine.unacknowledged() == 0
+        assert await read_to_end(loop, theirs) == b""
+
+    run(loop, body, over=(slit, far))
+
+
 def test_a_stream_that_was_cut_is_truncated(loop: Loop) -> None:
     async def body(mine: TlsChannel, theirs: TlsChannel) -> None:
         await write_all(loop, theirs, b"half of it")
