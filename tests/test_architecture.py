@@ -15,7 +15,7 @@ PACKAGE = Path(pync.__file__).parent
 
 # A module imports from its own layer and from those below, never from above.
 LAYERS = (
-    {"errors", "endpoint", "report", "loop", "lean", "__init__"},  # leaves
+    {"errors", "endpoint", "report", "loop", "task", "lean", "__init__"},  # leaves
     {"proto"},
     {"transport"},
     {"relay"},
@@ -52,8 +52,8 @@ PURE = {
 SEAMS = {
     "epoll": {"loop.py", "scanning/tcp.py"},  # the scan nests a set of its own in the loop's
     "kqueue": {"loop.py"},
-    "splice": {"relay/movers.py"},
-    "sendfile": {"relay/movers.py", "transfer/wire.py"},  # a transfer's bodies lie between frames
+    "splice": {"relay/kernel.py"},
+    "sendfile": {"relay/kernel.py", "transfer/wire.py"},  # a transfer's bodies lie between frames
     "getaddrinfo": {"endpoint.py"},
     "exit": {"__main__.py", "cli/generate/__main__.py"},  # the generator is a program of its own
     "_exit": {"__main__.py", "scanning/workers.py"},  # a forked worker must not run our cleaning up

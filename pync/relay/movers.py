@@ -1,67 +1,21 @@
-"""Movers carry bytes from one channel to another: `fill` takes from the source, `drain` gives to the sink.
-
-`choose` is the only place that knows of fast paths. Each mover says "not now" with the readiness that
-helps: FROM_SOURCE + WANT_* or FROM_SINK + WANT_*. One that the kernel refuses at run time raises Refused;
-`rescue` then gives what it holds, and the copying mover takes over without loss.
-"""
+"""The movers that work in our memory, and `choose`: the only place that knows of fast paths."""
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover, enlarge_pipe
+from pync.relay.mover import LATER, SOURCE_READ, Tap, Transform
 from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel
 from pync.transport.stdio import Stdio
 from pync.transport.stream import StreamSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
-else:
-    from pync.lean import Protocol
-
-# What fill and drain answer besides a count: None is the end of the source.
-SOURCE_READ, SOURCE_WRITE = -1, -2  # wait until the source is readable / writable
-SINK_READ, SINK_WRITE = -3, -4  # wait until the sink is
-LATER = -5  # wait until `ready_at`
-
-_PIPE_SIZE = 1 << 20  # the kernel's cap for everybody; 64 KiB pipes splice no faster than copying
-_BURST = 1 << 20
-_REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
-_F_SETPIPE_SZ = 1031
-
-Tap = Callable[[memoryview], None]
-
-
-class Transform(Protocol):
-    """A filter of proto/: bytes in, bytes out, something may stay inside until `flush`."""
-
-    def feed(self, data: bytes | memoryview) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
-class Refused(Exception):
-    """The kernel does not do this here; use the copying mover."""
-
-
-class Mover(Protocol):
-    """See the module. `pending`: bytes taken from the source that the sink does not have yet."""
-
-    @property
-    def pending(self) -> bool: ...
-
-    def fill(self, limit: int) -> int | None: ...
-
-    def drain(self) -> int: ...
-
-    def rescue(self) -> bytes: ...
-
-    def close(self) -> None: ...
+    from typing import Any
 
 
 class CopyMover:
@@ -213,102 +167,6 @@ class LineMover(CopyMover):
         return super().drain()
 
 
-class SpliceMover:
-    """Descriptor to descriptor through a pipe of ours: no byte enters our memory (splice(2))."""
-
-    def __init__(self, source_fd: int, sink_fd: int) -> None:
-        self._source_fd, self._sink_fd = source_fd, sink_fd
-        self._pipe_out, self._pipe_in = _big_pipe()
-        self._held = 0
-
-    @property
-    def pending(self) -> bool:
-        return self._held > 0
-
-    def fill(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._pipe_in, min(limit, _PIPE_SIZE))
-        if count < 0:
-            return SOURCE_READ
-        self._held += count
-        return count or None
-
-    def drain(self) -> int:
-        count = _splice(self._pipe_out, self._sink_fd, self._held)
-        if count < 0:
-            return SINK_WRITE
-        self._held -= count
-        return count
-
-    def rescue(self) -> bytes:
-        parts = []
-        while self._held:
-            part = os.read(self._pipe_out, self._held)
-            self._held -= len(part)
-            parts.append(part)
-        return b"".join(parts)
-
-    def close(self) -> None:
-        for fd in (self._pipe_out, self._pipe_in):
-            if fd >= 0:
-                os.close(fd)
-        self._pipe_out = self._pipe_in = -1
-
-
-class PipeMover:
-    """Straight between two descriptors of which one is a pipe: no pipe of ours, nothing is ever pending."""
-
-    pending = False
-
-    def __init__(self, source_fd: int, sink_fd: int) -> None:
-        self._source_fd, self._sink_fd = source_fd, sink_fd
-        self._poll = select.poll()
-        self._poll.register(source_fd, select.POLLIN)
-
-    def fill(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._sink_fd, min(limit, _BURST))
-        if count >= 0:
-            return count or None
-        # Which side is not ready? A source that has something leaves only the sink.
-        return SINK_WRITE if self._poll.poll(0) else SOURCE_READ
-
-    def drain(self) -> int:
-        return 0
-
-    def rescue(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is ours."""
-
-
-class SendfileMover:
-    """A regular file to a socket (sendfile(2)). The file's own position moves, as reading would move it."""
-
-    pending = False
-
-    def __init__(self, source_fd: int, sink_fd: int) -> None:
-        self._source_fd, self._sink_fd = source_fd, sink_fd
-
-    def fill(self, limit: int) -> int | None:
-        try:
-            return os.sendfile(self._sink_fd, self._source_fd, None, min(limit, 4 * _BURST)) or None
-        except BlockingIOError:
-            return SINK_WRITE
-        except OSError as error:
-            if error.errno in _REFUSALS:
-                raise Refused from None
-            raise
-
-    def drain(self) -> int:
-        return 0
-
-    def rescue(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is ours."""
-
-
 class SegmentsMover:
     """Datagrams in batches of equal segments, cut and joined by the kernel (UDP_SEGMENT, UDP_GRO).
 
@@ -352,36 +210,6 @@ class SegmentsMover:
 
     def close(self) -> None:
         self._out = None
-
-
-def _big_pipe() -> tuple[int, int]:
-    reader, writer = os.pipe()
-    enlarge_pipe(writer)
-    os.set_blocking(reader, False)
-    os.set_blocking(writer, False)
-    return reader, writer
-
-
-def enlarge_pipe(fd: int) -> None:
-    """Ask for a pipe as large as anybody may have; what the kernel gives is good enough."""
-    try:
-        import fcntl
-
-        fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
-    except (ImportError, OSError):
-        pass
-
-
-def _splice(source_fd: int, sink_fd: int, count: int) -> int:
-    """Bytes moved, 0 at the end, -1 for not now; raises Refused or OSError."""
-    try:
-        return os.splice(source_fd, sink_fd, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
-    except BlockingIOError:
-        return -1
-    except OSError as error:
-        if error.errno in _REFUSALS:
-            raise Refused from None
-        raise
 
 
 def choose(

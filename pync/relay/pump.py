@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from pync.errors import PyncError
 from pync.loop import Loop, Timer
-from pync.relay.movers import LATER, SINK_READ, SOURCE_READ, SOURCE_WRITE, CopyMover, Refused
+from pync.relay.mover import LATER, SINK_READ, SOURCE_READ, SOURCE_WRITE, Refused
+from pync.relay.movers import CopyMover
 from pync.transport.channel import DATAGRAM_MAX, Channel
 
 TYPE_CHECKING = False

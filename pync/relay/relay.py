@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Loop, Timer
-from pync.relay.movers import Tap, Transform, choose
+from pync.relay.mover import Tap, Transform
+from pync.relay.movers import choose
 from pync.relay.pump import Nothing, Pump
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.stdio import OutputClosed, Stdio

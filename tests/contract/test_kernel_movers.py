@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pync.errors import LocalError
 from pync.loop import Loop
-from pync.relay.movers import CopyMover, PipeMover, SegmentsMover, SendfileMover, SpliceMover, choose
+from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover
+from pync.relay.movers import CopyMover, SegmentsMover, choose
 from pync.transport.datagram import DatagramSocket
 from pync.transport.stdio import OutputClosed, Stdio
 from tests.contract.pumping import Sink, Source, pump
