@@ -7,7 +7,6 @@ from pync.commands.wiring import (
     Copies,
     Progress,
     Totals,
-    child_failure,
     closed_event,
     code_of,
     dial_settings,
@@ -17,6 +16,7 @@ from pync.commands.wiring import (
     relay_between,
     run_direct,
     run_relay,
+    run_with_child,
     wants_relay,
 )
 from pync.errors import ExitCode, NetworkError, TimedOut, reason
@@ -133,13 +133,8 @@ async def _run_program(
         return await run_direct(loop, channel, words, _CHILD_GRACE)
     from pync.transport.child import Child, environment_for
 
-    child = Child(loop, words, environment_for(channel.facts(), dict(os.environ)))
-    policy = policy_of(options, interactive=False, end_when_sent=True)
+    environment = environment_for(channel.facts(), dict(os.environ))
+    child = Child(loop, words, environment, mute=options.recv_only)
+    policy = policy_of(options, interactive=False)
     relay, ended = relay_between(loop, channel, child, policy, filters_of(options, copies), report)
-    try:
-        outcome = await run_relay(relay, ended)
-        await child.process.ended.wait(loop.now() + _CHILD_GRACE)
-    finally:
-        await child.process.stop(_CHILD_GRACE)
-    failure = outcome.error or child_failure(words, child.process.status)
-    return outcome._replace(error=failure)
+    return await run_with_child(relay, ended, child, words, _CHILD_GRACE)

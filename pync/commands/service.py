@@ -10,7 +10,6 @@ from pync.commands.session import output_closed
 from pync.commands.wiring import (
     Copies,
     Totals,
-    child_failure,
     closed_event,
     dial_settings,
     filters_of,
@@ -19,6 +18,7 @@ from pync.commands.wiring import (
     relay_between,
     run_direct,
     run_relay,
+    run_with_child,
     socket_settings,
     tls_settings,
     wants_relay,
@@ -192,7 +192,8 @@ class Service:
 
     def _policy(self, local: Channel, **changes: Any) -> Policy:
         interactive = isinstance(local, Stdio) and local.interactive
-        keep_open = self.keep_open and self.options.forward is None
+        # Programs and targets have an answer to give after a client's end; our stdin may never end.
+        keep_open = self._hub is not None
         return policy_of(self.options, interactive=interactive, keep_open=keep_open, **changes)
 
     async def _relay_to_hub(self, channel: Channel, number: int) -> Outcome:
@@ -225,16 +226,17 @@ class Service:
         from pync.transport.child import Child, environment_for
 
         try:
-            child = Child(self.loop, words, environment_for(channel.facts(), dict(os.environ)))
+            environment = environment_for(channel.facts(), dict(os.environ))
+            child = Child(self.loop, words, environment, mute=self.options.recv_only)
         except PyncError:
             channel.close()
             raise
+        relay, ended = self._relay_between(channel, child, self._policy(child))
+        self._relays[relay] = None
         try:
-            outcome = await self._relay(channel, child, end_when_sent=True)
-            await child.process.ended.wait(self.loop.now() + self.options.grace)
+            return await run_with_child(relay, ended, child, words, self.options.grace)
         finally:
-            await child.process.stop(self.options.grace)
-        return outcome._replace(error=outcome.error or child_failure(words, child.process.status))
+            del self._relays[relay]
 
     def _file_for(self, channel: Channel, number: int, stdio: Stdio | None) -> Channel:
         """A new file of this client's own in --output-dir, never one that is there already."""

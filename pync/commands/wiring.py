@@ -19,6 +19,8 @@ from pync.transport.settings import SocketSettings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
+
+    from pync.transport.child import Child
 else:
     from pync.lean import NamedTuple
 
@@ -345,6 +347,24 @@ async def run_relay(relay: Relay, ended: Flag) -> Outcome:
         raise
     assert relay.outcome is not None
     return relay.outcome
+
+
+async def run_with_child(relay: Relay, ended: Flag, child: Child, words: list[str], grace: float) -> Outcome:
+    """Run `relay` with a program at its local end. A good end waits for the program's own, however long it
+    works on what it got; after any other it has `grace` seconds."""
+
+    async def conclude() -> None:
+        await child.process.ended.wait()
+        relay.conclude()
+
+    relay.loop.spawn(conclude())
+    try:
+        outcome = await run_relay(relay, ended)
+        if outcome.error is None:
+            await child.process.ended.wait()
+    finally:
+        await child.process.stop(grace)
+    return outcome._replace(error=outcome.error or child_failure(words, child.process.status))
 
 
 def code_of(outcome: Outcome) -> ExitCode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _thread import _local
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -16,6 +17,19 @@ from pync.transport.stream import StreamSocket
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_scratches = _local()
+
+
+def _scratch() -> memoryview:
+    """The buffer that this thread reads into. What a sink does not take at once is copied out of it, so that
+    thousands of idle clients cost no buffer each."""
+    try:
+        return _scratches.view  # type: ignore[no-any-return]
+    except AttributeError:
+        _scratches.view = memoryview(bytearray(CHUNK))
+        return _scratches.view  # type: ignore[no-any-return]
 
 
 class CopyMover:
@@ -42,8 +56,8 @@ class CopyMover:
         self._transforms = transforms
         self._tap_in = tap_in
         self._tap_out = tap_out
-        self._buffer: memoryview | None = None
         self._out: memoryview | None = None
+        self._out_is_ours = False
         self._injected: list[bytes] = []
         self._piece = datagram_size if sink.boundaries else None
         # Datagrams are read and sent whole, whatever may go just now: a limit must not cut one.
@@ -69,16 +83,10 @@ class CopyMover:
             self._injected.append(data)
 
     def fill(self, limit: int) -> int | None:
-        if self._buffer is None:
-            # allocated on first use: thousands of idle clients must not cost a buffer each
-            self._buffer = memoryview(bytearray(self._most))
-        view = self._buffer if limit >= self._most or self._whole else self._buffer[: max(1, limit)]
+        most = self._most if self._whole else max(1, min(limit, self._most))
+        view = _scratch()[:most]
         count = self._source.read_into(view)
-        if count is None:
-            return None
-        if count < 0:
-            if self._out is None:
-                self._buffer = None
+        if count is None or count < 0:
             return count
         data = view[:count]
         if self._tap_in is not None:
@@ -86,7 +94,7 @@ class CopyMover:
         if self._transforms:
             data = self._transformed(data)
         if data or (self._source.boundaries and self._sink.boundaries):
-            self._out = data
+            self._out, self._out_is_ours = data, False
         return count
 
     def _transformed(self, data: memoryview) -> memoryview:
@@ -103,7 +111,7 @@ class CopyMover:
 
     def drain(self) -> int:
         if self._out is None:
-            self._out = memoryview(self._injected.pop(0))
+            self._out, self._out_is_ours = memoryview(self._injected.pop(0)), True
         out = self._out
         piece = self._piece
         if piece is not None and len(out) > piece:
@@ -111,6 +119,8 @@ class CopyMover:
         else:
             taken = self._sink.write(out)
         if taken < 0:
+            if not self._out_is_ours:
+                self._out, self._out_is_ours = memoryview(bytes(out)), True
             return int(taken) - 2
         if self._tap_out is not None:
             self._tap_out(out[:taken])
@@ -121,7 +131,7 @@ class CopyMover:
         return b""
 
     def close(self) -> None:
-        self._buffer = self._out = None
+        self._out = None
 
 
 class LineMover(CopyMover):
@@ -163,7 +173,7 @@ class LineMover(CopyMover):
             if line is None:
                 self.ready_at = self._pacer.ready_at() or 0.0
                 return LATER
-            self._out = memoryview(line)
+            self._out, self._out_is_ours = memoryview(line), True
         return super().drain()
 
 

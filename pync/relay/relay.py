@@ -104,6 +104,7 @@ class Relay:
         self._timers: list[Timer] = []
         self._confirming = False
         self._eof_said = False
+        self._end_when_sent = policy.end_when_sent
         self._limited = False
         self._finishing = False
         self._stdout = local if isinstance(local, Stdio) and not policy.discard_received else None
@@ -164,6 +165,12 @@ class Relay:
         """Send `data` to the peer between what our input sends."""
         self.up.inject(data)
 
+    def conclude(self) -> None:
+        """From now on the end of our input is enough (the program has ended, its output may not have)."""
+        self._end_when_sent = True
+        if self.up.done and not self._finishing:
+            self._confirm("sent")
+
     # --- what the pumps tell ------------------------------------------------------------------------
 
     def ended(self, pump: Pump) -> None:
@@ -175,7 +182,7 @@ class Relay:
             self._input_ended()
         elif self._error is not None:
             self._finish("error", self._error)
-        elif self._limited:
+        elif self._limited and not self.local.may_stop_reading:  # a program still has its answer to give
             self._finish("limit", None)
         else:
             self._peer_ended()
@@ -228,7 +235,7 @@ class Relay:
             self._both_ended()
         elif self.net.boundaries:
             self._datagrams_sent()
-        elif self.policy.end_when_sent:
+        elif self._end_when_sent:
             self._confirm("sent")
         elif self.policy.quit_after is not None:
             self._at(self.loop.now() + self.policy.quit_after, lambda: self._finish("quit-after", None))
@@ -253,7 +260,7 @@ class Relay:
                 self.net.watch_write(self.loop, None)
 
     def _datagrams_sent(self) -> None:
-        if self.policy.end_when_sent:
+        if self._end_when_sent:
             self._finish("sent", None)
         else:
             self._end_when_quiet(self.loop.now())
@@ -406,6 +413,8 @@ class Relay:
                 self.local.reset()
         else:
             self._close_quietly()
+        if error is not None:  # it lives on in the outcome, and must not keep our frames and buffers alive
+            error.__context__ = error.__traceback__ = None
         seconds = self.loop.now() - self.started
         self.outcome = Outcome(why, self.sent, self.received, seconds, error, output_closed)
         self._done(self)

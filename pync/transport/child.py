@@ -113,9 +113,15 @@ class Child(Channel):
     plain = True
     may_stop_reading = True
 
-    def __init__(self, loop: Loop, words: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, loop: Loop, words: Sequence[str], environment: dict[str, str], *, mute: bool = False
+    ) -> None:
+        """`mute` throws its output away."""
         theirs_in, self.write_fd = os.pipe()
-        self.read_fd, theirs_out = os.pipe()
+        if mute:
+            self.read_fd, theirs_out = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
+        else:
+            self.read_fd, theirs_out = os.pipe()
         try:
             self.process = Process(loop, words, environment, {0: theirs_in, 1: theirs_out})
         except BaseException:

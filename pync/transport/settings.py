@@ -126,7 +126,10 @@ def join_group(sock: socket.socket, group: str, interface: str | None) -> None:
             index = socket.if_nametoindex(interface)
         except OSError:
             raise LocalError(f"--interface: no interface {interface!r}") from None
-    packed = socket.inet_pton(sock.family, group)
+    try:
+        packed = socket.inet_pton(sock.family, group)
+    except OSError:
+        raise UsageError(f"--multicast: {group!r} is not an address") from None
     try:
         if sock.family == socket.AF_INET6:
             request = packed + index.to_bytes(4, "little")
