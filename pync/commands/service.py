@@ -23,7 +23,7 @@ from pync.commands.wiring import (
     tls_settings,
     wants_relay,
 )
-from pync.errors import Interrupted, LocalError, NetworkError, PyncError, reason
+from pync.errors import IntegrityError, Interrupted, LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
 from pync.relay.relay import Outcome, Policy, Relay
 from pync.report import Event, Report
@@ -113,7 +113,9 @@ class Service:
         """Say where; with TLS also what a client needs to trust us."""
         if self._tls is not None:
             first = facts[0]
-            said = self._tls.listener_facts(str(first.get("address", "")), int(first.get("port", 0)))
+            said = self._tls.listener_facts(
+                str(first.get("address", "")), int(first.get("port", 0)), first.get("path")
+            )
             if said:
                 self.report(Event("secured", said))
         for fact in facts:
@@ -156,7 +158,14 @@ class Service:
 
         seconds = self.options.timeout if self.options.timeout is not None else _HANDSHAKE_SECONDS
         deadline = self.loop.now() + seconds
-        secured = await start_tls(self.loop, channel, self._tls, server=True, name=None, deadline=deadline)
+        try:
+            secured = await start_tls(
+                self.loop, channel, self._tls, server=True, name=None, deadline=deadline
+            )
+        except TimedOut as error:
+            if self.options.timeout is not None:
+                raise
+            raise IntegrityError(error.message) from None  # our own limit, not one that the user set
         self.report(Event("secured", secured.secured()))
         return secured
 

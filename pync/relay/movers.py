@@ -10,7 +10,7 @@ from time import monotonic
 
 from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover, enlarge_pipe
 from pync.relay.mover import LATER, SOURCE_READ, Tap, Transform
-from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel
+from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel, aligned_buffer
 from pync.transport.stdio import Stdio
 from pync.transport.stream import StreamSocket
 
@@ -28,7 +28,7 @@ def _scratch() -> memoryview:
     try:
         return _scratches.view  # type: ignore[no-any-return]
     except AttributeError:
-        _scratches.view = memoryview(bytearray(CHUNK))
+        _scratches.view = aligned_buffer(CHUNK)
         return _scratches.view  # type: ignore[no-any-return]
 
 
@@ -186,7 +186,7 @@ class SegmentsMover:
     def __init__(self, source: Any, sink: Channel, on_datagrams: Callable[[int], None]) -> None:
         self._source, self._sink = source, sink
         self._on_datagrams = on_datagrams
-        self._buffer = memoryview(bytearray(1 << 16))
+        self._buffer = aligned_buffer(1 << 16)
         self._out: memoryview | None = None
         self._size = 1
 

@@ -103,7 +103,7 @@ class Relay:
         self._error: PyncError | None = None
         self._timers: list[Timer] = []
         self._confirming = False
-        self._eof_said = False
+        self._eof_said = self._eof_waits = False
         self._end_when_sent = policy.end_when_sent
         self._limited = False
         self._finishing = False
@@ -253,7 +253,7 @@ class Relay:
             except (OSError, PyncError) as error:
                 self._net_broke(self.up, error)
                 return
-            self._eof_said = want == 0
+            self._eof_said, self._eof_waits = want == 0, want != 0
             if want != 0:
                 (self.net.watch_read if want == WANT_READ else self.net.watch_write)(self.loop, self._say_eof)
             else:
@@ -291,6 +291,7 @@ class Relay:
             return
         try:
             left = self.net.unacknowledged() if self.up.moved else 0
+            left += int(self._eof_waits)
             left += self.local.unacknowledged() if self.down.moved else 0
         except OSError as error:
             self._finish("error", self._net_error(error))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from pync.endpoint import show
 from pync.loop import Loop
-from pync.transport.channel import DATAGRAM_MAX, WANT_READ, WANT_WRITE, Channel
+from pync.transport.channel import DATAGRAM_MAX, WANT_READ, WANT_WRITE, Channel, aligned_buffer
 from pync.transport.stream import address_facts
 
 TYPE_CHECKING = False
@@ -342,7 +342,7 @@ class DatagramListener:
         self._on_peer = on_peer
         self._peers: dict[tuple[Any, bytes], DatagramPeer] = {}
         self._writers: dict[DatagramPeer, Callable[[], None]] = {}
-        self._buffer = memoryview(bytearray(1 << 16))
+        self._buffer = aligned_buffer(1 << 16)
         self._paused = False
         self._received_bytes = 0
         tell_addresses(sock)
