@@ -139,6 +139,9 @@ class Receiving:
             return await self._receive(wire, begin, alone=alone)
         except Lost:
             raise
+        except Busy as error:
+            wire.abort(messages.BUSY, error.message)
+            raise
         except PyncError as error:
             wire.abort(int(error.code), error.message)
             raise

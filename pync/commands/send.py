@@ -134,6 +134,9 @@ class Sending:
             await Outgoing(delivery, wire).run(claim)
         except Lost:
             raise
+        except Busy as error:
+            wire.abort(messages.BUSY, error.message)
+            raise
         except PyncError as error:
             wire.abort(int(error.code), error.message)
             raise

@@ -45,8 +45,9 @@ from file
 7. The end. The sender is done with SUMMARY: everything confirmed is verified and renamed into place. BYE
 tells the
    receiver so; without it, it stays reachable for a while, since the sender may not know yet.
-   ABORT, from either side at any time, gives a reason and an exit status. KEEPALIVE says "busy, not dead".
-   A sender that lost the connection starts a new session with the same token: it takes over from the old one.
+   ABORT, from either side at any time, gives a reason and an exit status (100: busy with another one, try
+   again). KEEPALIVE says "busy, not dead". A sender that lost the connection starts a new session with the
+   same token: it takes over from the old one.
 """
 
 from __future__ import annotations

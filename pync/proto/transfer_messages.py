@@ -36,6 +36,9 @@ DELIVERED = frozenset({OK, IDENTICAL, SKIPPED})
 # How a body ended (END)
 WHOLE, BROKEN, STOPPED = range(3)
 
+# ABORT codes are exit statuses, and this one: somebody else is being served, try again
+BUSY = 100
+
 # Optional fields
 FIELD_TARGET, FIELD_NAME = 1, 2
 

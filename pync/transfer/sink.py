@@ -17,6 +17,7 @@ _ZEROS = bytes(256 << 10)
 # Below these, starting a thread, or handing a piece to it, costs more than it gives.
 WORTH_A_THREAD = 4 << 20
 HANDED_OVER = 64 << 10
+CPUS = 2
 
 
 class Sink:
@@ -79,7 +80,7 @@ class ThreadSink(PartSink):
 
 def sink_for(part: Part, hasher: Any, size: int) -> PartSink:
     """What is faster for a body of `size` bytes."""
-    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) > 1:
+    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= CPUS:
         return ThreadSink(part, hasher)
     return PartSink(part, hasher)
 

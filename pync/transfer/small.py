@@ -19,6 +19,7 @@ from pync.transfer.root import Refused, failed, part_name, set_times
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SLOW_SYNC = 0.0004  # seconds; memory and battery-backed disks stay far below
+SLOW_SYNCS = 4  # so many in a row, since a single one may only have been interrupted
 BATCH_MAX = 128  # open files
 THREADS = 16
 
@@ -41,7 +42,7 @@ class SmallFiles:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._fsync = fsync
-        self._slow = False
+        self._slow = 0
         self.pending: list[Pending] = []
 
     def write(self, parent: int, name: bytes, entry: messages.Entry, number: int) -> bool:
@@ -59,7 +60,7 @@ class SmallFiles:
             raise failed(error) from None
         try:
             _fill(fd, entry, mode if mode & self._umask or not mode else None)
-            if self._slow:
+            if self._slow >= SLOW_SYNCS:
                 waiting = entry._replace(body=b"")
                 self.pending.append(Pending(number, waiting, parent, part, name, fd))
                 fd = -1
@@ -67,7 +68,7 @@ class SmallFiles:
             if self._fsync:
                 begin = perf_counter()
                 os.fsync(fd)
-                self._slow = perf_counter() - begin > SLOW_SYNC
+                self._slow = self._slow + 1 if perf_counter() - begin > SLOW_SYNC else 0
             os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
         except OSError as error:
             _unlink(parent, part)

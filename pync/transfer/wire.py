@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 IN_SIZE = 1 << 20
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10
-READ_STEP = 512 << 10
+# One read of plain bytes: handed to another thread, larger ones pay.
+READ_STEP = 256 << 10
+# One record of ours: plain and sealed together must fit a core's second-level cache (512 KiB and up), else
+# encrypting drops to half its speed.
+SEAL_STEP = 128 << 10
 # A write of a few bytes only fills our own system's buffer; one this large shows that the peer reads.
 SIGN_OF_LIFE = 4096
 INBOX_MAX = 4 * proto.WINDOW
@@ -51,6 +55,13 @@ class Silent(Lost):
 
     def __init__(self) -> None:
         super().__init__("the peer says nothing: it does not speak pync transfer; use --raw")
+
+
+class PeerBusy(Lost):
+    """The other end serves somebody else, perhaps not for long."""
+
+    def __init__(self) -> None:
+        super().__init__("the other end is busy with another one")
 
 
 class PeerAborted(PyncError):
@@ -89,7 +100,7 @@ class Wire:
         self._opener: Opener | None = None
         self._sealed_in: memoryview = memoryview(b"")
         self._sealed_end = 0
-        self._seal_plain: memoryview = memoryview(b"")
+        self._plain: memoryview = memoryview(b"")
         self._seal_out: memoryview = memoryview(b"")
         self._ready: Flag = loop.flag()
         self._doomed: PyncError | None = None
@@ -201,7 +212,6 @@ class Wire:
         self._sealer, self._opener = sealer, opener
         size = secret.RECORD_MAX + secret.HEADER.size + secret.TAG_SIZE
         self._sealed_in = memoryview(bytearray(size))
-        self._seal_plain = memoryview(bytearray(secret.RECORD_MAX))
         self._seal_out = memoryview(bytearray(size))
         rest = self._in[self._start : self._end]  # records that came right behind the last plain frame
         self._sealed_end = len(rest)
@@ -289,7 +299,9 @@ class Wire:
             self._start = start + size
             frame = proto.decode(view[start : start + size])
             if frame.kind == proto.ABORT:
-                raise PeerAborted(messages.parse_abort(frame.payload))
+                abort = messages.parse_abort(frame.payload)
+                # a sender that was killed and started again is early: the old one has not been given up yet
+                raise PeerBusy if abort.code == messages.BUSY else PeerAborted(abort)
             if frame.kind < proto.SKIPPABLE:
                 return frame
 
@@ -510,9 +522,9 @@ class Wire:
         return done
 
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
-        if not self._seal_plain:
-            self._seal_plain = memoryview(bytearray(READ_STEP))
-        plain = self._seal_plain
+        if not self._plain:
+            self._plain = memoryview(bytearray(SEAL_STEP))
+        plain = self._plain
         done = 0
         while done < count:
             got = read_fully(fd, plain[: min(len(plain), count - done)], offset + done)
