@@ -8,43 +8,104 @@ import select
 
 from pync.relay.mover import SINK_WRITE, SOURCE_READ, Refused
 
+_TURN = 4 << 20  # what one `fill` moves before other channels get their turn
 _PIPE_SIZE = 1 << 20  # the kernel's cap for everybody; 64 KiB pipes splice no faster than copying
 _BURST = 1 << 20
 _REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
 _F_SETPIPE_SZ = 1031
 
 
-class SpliceMover:
-    """Descriptor to descriptor through a pipe of ours: no byte enters our memory (splice(2))."""
+class KernelMover:
+    """What they share: `fill` goes on until a side is not ready or a turn's worth is moved, because the
+    bookkeeping around each call would cost more than the call. An error after some progress is kept for the
+    next `fill`, so that what moved is counted first."""
 
-    def __init__(self, source_fd: int, sink_fd: int) -> None:
-        self._source_fd, self._sink_fd = source_fd, sink_fd
-        self._pipe_out, self._pipe_in = _big_pipe()
-        self._held = 0
+    held = 0  # taken from the source, not yet in the sink
+
+    def __init__(self) -> None:
+        self._kept: OSError | Refused | None = None
 
     @property
     def pending(self) -> bool:
-        return self._held > 0
+        return self.held > 0
 
     def fill(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._pipe_in, min(limit, _PIPE_SIZE))
-        if count < 0:
-            return SOURCE_READ
-        self._held += count
-        return count or None
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            raise kept
+        moved = 0
+        while moved < limit and moved < _TURN:
+            try:
+                count = self._step(min(limit - moved, _BURST))
+            except (OSError, Refused) as error:
+                if not moved and not self.held:
+                    raise
+                self._kept = error
+                return moved + self._late()
+            if count is None or count < 0:
+                return moved or count
+            moved += count
+            if self.held:
+                break
+        return moved
+
+    def _late(self) -> int:
+        """Bytes that the failing step took before it failed."""
+        return 0
+
+    def _step(self, limit: int) -> int | None:
+        raise NotImplementedError
 
     def drain(self) -> int:
-        count = _splice(self._pipe_out, self._sink_fd, self._held)
+        return 0
+
+    def rescue(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        """Nothing is ours."""
+
+
+class SpliceMover(KernelMover):
+    """Descriptor to descriptor through a pipe of ours (splice(2))."""
+
+    def __init__(self, source_fd: int, sink_fd: int) -> None:
+        super().__init__()
+        self._source_fd, self._sink_fd = source_fd, sink_fd
+        self._pipe_out, self._pipe_in = _big_pipe()
+        self._just_took = 0
+
+    def _step(self, limit: int) -> int | None:
+        self._just_took = 0
+        count = _splice(self._source_fd, self._pipe_in, limit)
+        if count <= 0:
+            return SOURCE_READ if count < 0 else None
+        self.held = self._just_took = count
+        while self.held:
+            gone = _splice(self._pipe_out, self._sink_fd, self.held)
+            if gone < 0:
+                break
+            self.held -= gone
+        return count
+
+    def _late(self) -> int:
+        return self._just_took
+
+    def drain(self) -> int:
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            raise kept
+        count = _splice(self._pipe_out, self._sink_fd, self.held)
         if count < 0:
             return SINK_WRITE
-        self._held -= count
+        self.held -= count
         return count
 
     def rescue(self) -> bytes:
         parts = []
-        while self._held:
-            part = os.read(self._pipe_out, self._held)
-            self._held -= len(part)
+        while self.held:
+            part = os.read(self._pipe_out, self.held)
+            self.held -= len(part)
             parts.append(part)
         return b"".join(parts)
 
@@ -55,59 +116,39 @@ class SpliceMover:
         self._pipe_out = self._pipe_in = -1
 
 
-class PipeMover:
+class PipeMover(KernelMover):
     """Straight between two descriptors of which one is a pipe: no pipe of ours, nothing is ever pending."""
 
-    pending = False
-
     def __init__(self, source_fd: int, sink_fd: int) -> None:
+        super().__init__()
         self._source_fd, self._sink_fd = source_fd, sink_fd
         self._poll = select.poll()
         self._poll.register(source_fd, select.POLLIN)
 
-    def fill(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._sink_fd, min(limit, _BURST))
+    def _step(self, limit: int) -> int | None:
+        count = _splice(self._source_fd, self._sink_fd, limit)
         if count >= 0:
             return count or None
         # Which side is not ready? A source that has something leaves only the sink.
         return SINK_WRITE if self._poll.poll(0) else SOURCE_READ
 
-    def drain(self) -> int:
-        return 0
 
-    def rescue(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is ours."""
-
-
-class SendfileMover:
+class SendfileMover(KernelMover):
     """A regular file to a socket (sendfile(2)). The file's own position moves, as reading would move it."""
 
-    pending = False
-
     def __init__(self, source_fd: int, sink_fd: int) -> None:
+        super().__init__()
         self._source_fd, self._sink_fd = source_fd, sink_fd
 
-    def fill(self, limit: int) -> int | None:
+    def _step(self, limit: int) -> int | None:
         try:
-            return os.sendfile(self._sink_fd, self._source_fd, None, min(limit, 4 * _BURST)) or None
+            return os.sendfile(self._sink_fd, self._source_fd, None, limit) or None
         except BlockingIOError:
             return SINK_WRITE
         except OSError as error:
             if error.errno in _REFUSALS:
                 raise Refused from None
             raise
-
-    def drain(self) -> int:
-        return 0
-
-    def rescue(self) -> bytes:
-        return b""
-
-    def close(self) -> None:
-        """Nothing is ours."""
 
 
 def _big_pipe() -> tuple[int, int]:

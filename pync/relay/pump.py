@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pync.errors import PyncError
 from pync.loop import Loop, Timer
+from pync.relay.kernel import KernelMover
 from pync.relay.mover import LATER, SINK_READ, SOURCE_READ, SOURCE_WRITE, Refused
 from pync.relay.movers import CopyMover
 from pync.transport.channel import DATAGRAM_MAX, Channel
@@ -132,7 +133,7 @@ class Pump:
     @property
     def direct(self) -> bool:
         """True when an error while filling may be the sink's: the mover touches both sides in one call."""
-        return not isinstance(self._mover, CopyMover)
+        return isinstance(self._mover, KernelMover)
 
     def throw_away(self) -> None:
         """The sink takes no more, which is no failure: take on, so that the source's end is noticed."""
@@ -226,8 +227,8 @@ class Pump:
         self.taken += count
         self._left -= count
         self.datagrams += 1
-        if not mover.pending and not isinstance(mover, CopyMover):
-            self.moved += count  # a mover that goes straight from source to sink
+        if self.direct:
+            self.moved += count - mover.held  # most went straight from source to sink
         if self._bucket is not None:
             self._bucket.spend(count, self.loop.now())
         if self._left <= 0 or (self.packets_left is not None and self.datagrams >= self.packets_left):

@@ -119,7 +119,8 @@ class Relay:
         up = choose(
             local,
             net,
-            filters.sent,
+            (*filters.received, *filters.sent) if local is net else filters.sent,
+            tap_in=filters.tap_received if local is net else None,
             tap_out=filters.tap_sent,
             datagram_size=filters.datagram_size,
             line_delay=filters.line_delay,

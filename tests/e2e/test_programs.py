@@ -30,6 +30,16 @@ def test_a_program_answers_after_max_bytes(sessions, role):
     assert process.wait().code == 0
 
 
+def test_echo_is_copied_in_both_directions(sessions, tmp_path):
+    copy = tmp_path / "copy"
+    process, peer = sessions.listen("--echo", "-o", str(copy))
+    peer.sendall(b"a\n")
+    peer.shutdown(socket.SHUT_WR)
+    assert read_to_end(peer) == b"a\n"
+    assert process.wait().code == 0
+    assert copy.read_bytes() == b"a\na\n"
+
+
 @pytest.mark.parametrize("option", [(), (RELAYED,)])
 def test_with_keep_open_output_after_the_clients_end_is_sent(sessions, option):
     process, peer = sessions.listen("-k", *option, "-c", "cat >/dev/null; echo afterwards")
