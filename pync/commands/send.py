@@ -14,10 +14,11 @@ from pync.proto.pacing import TokenBucket
 from pync.report import Event, Report
 from pync.transfer import ask
 from pync.transfer.calls import Patience, call
+from pync.transfer.delivery import Delivery, SendTerms
 from pync.transfer.events import Progress, Tally
 from pync.transfer.handshake import GUESSES, Guessed, Secret, shake
 from pync.transfer.host import Host, open_host
-from pync.transfer.sender import Claim, Delivery, Outgoing, SendTerms
+from pync.transfer.sender import Claim, Outgoing
 from pync.transfer.serving import Busy, Seat, Serving, verdict
 from pync.transfer.source import Walk
 from pync.transfer.wire import Limits, Lost, Wire

@@ -1,9 +1,5 @@
-"""The sending side of one transfer: offers entries, sends bodies, and believes nothing but confirmations.
-
-A Delivery is what one receiver gets, across as many connections as it takes; an Outgoing is one connection
-of it. Entries are settled strictly in order, so "how many are settled" is all there is to remember when a
-connection is lost: the next walk passes over that many - unless the receiver is a new one, or the tree
-changed meanwhile.
+"""The sending side of one connection: offers entries, sends bodies, and believes nothing but
+confirmations.
 """
 
 from __future__ import annotations
@@ -12,74 +8,22 @@ import os
 import stat
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from pync.errors import LocalError, NetworkError, reason
-from pync.loop import Loop
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
-from pync.report import Event, Report
+from pync.report import Event
 from pync.transfer import digests
 from pync.transfer.body import Body
-from pync.transfer.events import Tally, file_event
-from pync.transfer.source import OPEN_FILE, Item, Walk
+from pync.transfer.delivery import Delivery, Waiting
+from pync.transfer.events import file_event
+from pync.transfer.source import OPEN_FILE, Item
 from pync.transfer.squeeze import Squeezer
 from pync.transfer.wire import Lost, Wire
 from pync.transport.stdio import Stdio, kind_of
 
 Claim = Callable[[bytes, Wire], Awaitable[None]]
-
-
-class SendTerms(NamedTuple):
-    """How to send."""
-
-    checksum: str = "xxh3"
-    compress: str = "auto"
-    no_resume: bool = False
-
-
-class Waiting(NamedTuple):
-    """An entry that is not confirmed yet."""
-
-    number: int
-    order: int  # in the walk
-    path: bytes
-    kind: int
-    size: int
-    digest: bytes
-
-
-class Delivery:
-    """What one receiver gets. `progressed` tells whether the last connection got anything done."""
-
-    def __init__(self, loop: Loop, terms: SendTerms, report: Report, walk: Walk) -> None:
-        self.loop = loop
-        self.terms = terms
-        self.report = report
-        self.walk = walk
-        self.token = os.urandom(16)
-        self.tally = Tally()
-        self.settled = 0
-        self.settled_path = b""
-        self.seen = 0  # entries of the walk met so far, so that a problem is told once
-        self.total: int | None = None
-        self.sent = 0  # body bytes, all connections
-        self.progressed = False
-        self.spent_stdin = False
-        self._receiver = b""
-
-    def met(self, receiver: bytes) -> None:
-        """The receiver gave its token: another one than before has nothing yet."""
-        if receiver != self._receiver:
-            if self._receiver:
-                self.tally = Tally()
-            self._receiver = receiver
-            self.settled = self.seen = 0
-
-    def forget(self) -> None:
-        """The tree changed under us: begin from the start, what is there is identical anyway."""
-        self.settled = self.seen = 0
-        self.tally = Tally()
 
 
 class Outgoing:

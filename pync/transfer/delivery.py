@@ -1,0 +1,68 @@
+"""What one receiver gets, across as many connections as it takes.
+
+Entries are settled strictly in order, so "how many are settled" is all there is to remember when a
+connection is lost: the next walk passes over that many - unless the receiver is a new one, or the tree
+changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from pync.loop import Loop
+from pync.report import Report
+from pync.transfer.events import Tally
+from pync.transfer.source import Walk
+
+
+class SendTerms(NamedTuple):
+    """How to send."""
+
+    checksum: str = "xxh3"
+    compress: str = "auto"
+    no_resume: bool = False
+
+
+class Waiting(NamedTuple):
+    """An entry that is not confirmed yet."""
+
+    number: int
+    order: int  # in the walk
+    path: bytes
+    kind: int
+    size: int
+    digest: bytes
+
+
+class Delivery:
+    """What one receiver gets. `progressed` tells whether the last connection got anything done."""
+
+    def __init__(self, loop: Loop, terms: SendTerms, report: Report, walk: Walk) -> None:
+        self.loop = loop
+        self.terms = terms
+        self.report = report
+        self.walk = walk
+        self.token = os.urandom(16)
+        self.tally = Tally()
+        self.settled = 0
+        self.settled_path = b""
+        self.seen = 0  # entries of the walk met so far, so that a problem is told once
+        self.total: int | None = None
+        self.sent = 0  # body bytes, all connections
+        self.progressed = False
+        self.spent_stdin = False
+        self._receiver = b""
+
+    def met(self, receiver: bytes) -> None:
+        """The receiver gave its token: another one than before has nothing yet."""
+        if receiver != self._receiver:
+            if self._receiver:
+                self.tally = Tally()
+            self._receiver = receiver
+            self.settled = self.seen = 0
+
+    def forget(self) -> None:
+        """The tree changed under us: begin from the start, what is there is identical anyway."""
+        self.settled = self.seen = 0
+        self.tally = Tally()
