@@ -177,8 +177,20 @@ class Scheduler:
             room = min(room, self._bucket.allowance(now))
             if room <= 0:
                 return None
-        if self._active < ACTIVE_HOSTS:
+        self.hungry = False
+        while self._hosts_wait():
+            batch = self._next_batch(room, now)
+            if batch is not None:
+                return batch
+        return None
+
+    def _hosts_wait(self) -> bool:
+        """Whether a host has its turn; lets in new ones where others are over."""
+        if self._active < ACTIVE_HOSTS and not self.hungry:
             self._admit()
+        return bool(self._turns)
+
+    def _next_batch(self, room: int, now: float) -> tuple[Host, Ports | list[int], int] | None:
         turns = self._turns
         most = min(room, max(1, BURST // (len(turns) or 1)))
         while turns:
@@ -216,7 +228,6 @@ class Scheduler:
         return codes, tries
 
     def _admit(self) -> None:
-        self.hungry = False
         while self._active < ACTIVE_HOSTS and not self._source_ended:
             try:
                 host = next(self._source)

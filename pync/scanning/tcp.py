@@ -21,6 +21,7 @@ from pync.scanning.results import Results
 from pync.scanning.sockets import (
     LATER,
     LINUX,
+    REFUSED,
     Sockets,
     Verdict,
     family_of,
@@ -171,7 +172,7 @@ class TcpProber:
                 probe = self._scheduler.sent(host, code, tries, started, sock)
                 self._set.add(sock.fileno(), probe)
             elif sock is not None and error in _CONNECTED:
-                self._connected(host, code, sock, monotonic() - started, tries)
+                self._connected(host, code, sock, monotonic() - started)
             else:
                 if sock is not None:
                     self._discard(sock)
@@ -198,11 +199,11 @@ class TcpProber:
     def _explained(host: Host, error: int) -> Verdict:
         return ("filtered", "net unreachable") if error == errno.EADDRNOTAVAIL else verdict(error)
 
-    def _connected(self, host: Host, code: int, sock: socket.socket, rtt: float, tries: int) -> None:
+    def _connected(self, host: Host, code: int, sock: socket.socket, rtt: float) -> None:
         """An answered connect, accounted for as instant."""
         if self._met_itself(sock):
             self._discard(sock)
-            host.repeats.append((code, tries))
+            self._results.found(host, code, *REFUSED)
         else:
             self._set.remove(sock.fileno())
             self._opened(host, code, sock, rtt)
@@ -210,7 +211,7 @@ class TcpProber:
 
     @staticmethod
     def _met_itself(sock: socket.socket) -> bool:
-        """A SYN to a port that the system had just lent to this very socket (RFC 793 simultaneous open)."""
+        """A SYN to the port this very socket has (RFC 793 simultaneous open): then nobody listens there."""
         try:
             return bool(sock.getsockname()[:2] == sock.getpeername()[:2])
         except OSError:
@@ -239,8 +240,8 @@ class TcpProber:
             self._set.remove(sock.fileno())
             self._opened(host, code, sock, now - probe.sent_at)
         elif error in _CONNECTED:
-            host.repeats.append((code, probe.tries))
             self._discard(sock)
+            self._results.found(host, code, *REFUSED)
         elif error == errno.ECONNREFUSED and LINUX:
             self._spare.setdefault(family_of(host), []).append(sock)
             self._results.found(host, code, "closed", "refused", rtt=now - probe.sent_at)

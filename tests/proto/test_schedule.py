@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pync.proto.ports import UDP
 from pync.proto.rtt import LAST_LOOK, LOWEST, Estimator, wait
-from pync.proto.schedule import MOST_TRIES, Host, Probe, Scheduler
+from pync.proto.schedule import ACTIVE_HOSTS, MOST_TRIES, Host, Probe, Scheduler
 
 # What becomes of try number N at a port: seconds until its answer, None for never.
 Network = Callable[[Host, int, int, float], "float | None"]
@@ -198,6 +198,16 @@ def test_a_source_that_has_nothing_yet_is_asked_again() -> None:
     assert not scheduler.over
     simulation.run()
     assert ("late", 9) in simulation.answered
+
+
+def test_others_follow_when_all_hosts_are_over_at_once() -> None:
+    scheduler = Scheduler(iter(hosts(ACTIVE_HOSTS + 5, 2)), ceiling=1000, silent=lambda *_: None)
+    asked = 0
+    while (batch := scheduler.take(1000.0)) is not None:
+        scheduler.instant(batch[0], len(batch[1]))
+        asked += len(batch[1])
+    assert asked == 2 * (ACTIVE_HOSTS + 5)
+    assert scheduler.over
 
 
 def test_workers_share_the_ports_of_a_host() -> None:
