@@ -327,12 +327,12 @@ def parse_packed(data: bytes) -> tuple[int, int]:
 
 
 def parse_ready(data: bytes) -> bytes:
-    """READY: the token of the receiver. Another token than before is another receiver, which has nothing yet."""
+    """READY: the token of the receiver. Another one than before is another receiver, which has nothing."""
     return _take(data, 0, 16, 16)
 
 
 def split_path(path: bytes) -> tuple[bytes, ...]:
-    """The names on the way to an entry. Raises ValueError, in words, for a path that could lead anywhere else.
+    """The names on the way to an entry. Raises ValueError, in words, for a path that could lead elsewhere.
 
     Newlines, escape codes and bytes that are not UTF-8 are legal in names here and stay; who prints them
     escapes them.

@@ -102,6 +102,8 @@ class Incoming:
                 frame = await wire.frame()
             if frame.kind == proto.ENTRY:
                 entry = messages.parse_entry(frame.payload)
+                if entry.flags & messages.INLINE:
+                    await wire.paced(entry.size)
                 if not (entry.flags & messages.INLINE and self._small(entry)):
                     await self._settle()
                     await self._entry(entry)

@@ -195,6 +195,7 @@ class Outgoing:
                 self._fail(item.path, "it is no longer a file")
                 return
             if there.st_size <= proto.INLINE_MAX:
+                await self._wire.paced(there.st_size)
                 self._inline(index, item.path, fd, there)
             else:
                 await self._large(index, item.path, fd, there, base=0, kind=messages.FILE)

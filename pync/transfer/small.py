@@ -19,7 +19,7 @@ from pync.transfer.root import Refused, failed, part_name, set_times
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SLOW_SYNC = 0.0004  # seconds; memory and battery-backed disks stay far below
-SLOW_SYNCS = 4  # so many in a row, since a single one may only have been interrupted
+SLOW_SYNCS = 12  # so many in a row, since a few may only have been interrupted
 BATCH_MAX = 128  # open files
 THREADS = 16
 

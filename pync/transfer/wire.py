@@ -264,6 +264,13 @@ class Wire(Link):
             done += got
         return done
 
+    async def paced(self, count: int) -> None:
+        """Wait until `count` bytes that are about to be queued may go."""
+        if self.bucket is not None and count:
+            await self.flush()
+            await self._pace()
+            self.bucket.spend(count, self.loop.now())
+
     async def _pace(self) -> None:
         bucket, loop = self.bucket, self.loop
         assert bucket is not None

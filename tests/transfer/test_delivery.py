@@ -252,3 +252,20 @@ def test_both_ends_tell_the_digest_that_sha256sum_would(tmp_path: Path, out: Pat
     path.write_bytes(pattern(3_000_000))
     result = transfer([path], out, send_with={"checksum": "sha256"})
     assert _digests(result) == {f"sha256:{sha256(path.read_bytes()).hexdigest()}"}
+
+
+@pytest.mark.parametrize("side", ["send", "recv"])
+@pytest.mark.parametrize("size", [40_000, 600_000])
+def test_rate_is_kept_for_small_and_large_files(tmp_path: Path, out: Path, side: str, size: int) -> None:
+    import time
+
+    top = tmp_path / "d"
+    top.mkdir()
+    for number in range(600_000 // size):
+        (top / f"f{number}").write_bytes(pattern(size, number))
+    limited: dict[str, Any] = {"rate": 1_000_000.0}
+    begin = time.monotonic()
+    result = transfer([top], out, **{f"{side}_with": limited})
+    assert result.codes == (0, 0), result.errors()
+    # a fifth of a second may be saved up in advance
+    assert time.monotonic() - begin > 0.3
