@@ -244,7 +244,9 @@ class Loop:
 
         outcome: list[Any] = []
         finished = self.flag()
-        writer = self._wake_pipe()[1]
+        # A descriptor of the thread's own: it may outlive the loop, whose number could by then be a user's
+        # file.
+        writer = os.dup(self._wake_pipe()[1])
 
         def work() -> None:
             try:
@@ -256,6 +258,8 @@ class Loop:
                 os.write(writer, b"\0")
             except OSError:
                 pass
+            finally:
+                os.close(writer)
 
         start_new_thread(work, ())
         if not await finished.wait(deadline):

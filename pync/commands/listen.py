@@ -47,7 +47,6 @@ class Server:
         self._datagrams: list[DatagramListener] = []
         self._clients: dict[Task, None] = {}
         self._accepted = 0
-        self._served = 0
         self._first = loop.flag()
         self._over = loop.flag()
         self._failure: BaseException | None = None
@@ -188,7 +187,6 @@ class Server:
 
     def _on_done(self, task: Task) -> None:
         self._clients.pop(task, None)
-        self._served += 1
         try:
             self._last = task.result()
         except Interrupted:
