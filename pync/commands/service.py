@@ -53,6 +53,8 @@ class Service:
         self.loop, self.options, self.report, self.keep_open = loop, options, report, keep_open
         self.socket_settings = socket_settings(options)
         self._stop = stop
+        if options.output_dir is not None and not os.path.isdir(options.output_dir):
+            raise LocalError(f"--output-dir {options.output_dir}: no such directory")
         self._words = program_of(options)
         self._copies = Copies(options)
         self._tls = tls_settings(options, options.endpoint)

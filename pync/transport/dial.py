@@ -111,7 +111,9 @@ async def resolve_all(
             _resolve, endpoint, settings.family, deadline=deadline
         )
     except TimeoutError:
-        raise TimedOut(f"{endpoint.host}: name look-up timed out") from None
+        raise TimedOut(f"connect {endpoint.address}: name look-up timed out") from None
+    except NetworkError as error:
+        raise NetworkError(f"connect {error.message}") from None
     return found
 
 
