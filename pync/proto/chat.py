@@ -44,6 +44,7 @@ class Room:
         self._members: dict[Hashable, _Member] = {}
         self._taken: dict[str, Hashable] = {}  # names, case ignored
         self._joins = 0
+        self._unnamed = 0
 
     def join(self, key: Hashable, name: str = "") -> list[Said]:
         """A new member, under `name` (made fit and unique) or `user1`, `user2` and so on."""
@@ -117,7 +118,10 @@ class Room:
             said.append(_note(key, f"{old} is now {name}"))
 
     def _free_name(self, wanted: str) -> str:
-        name = _fit(wanted) or f"user{self._joins}"
+        name = _fit(wanted)
+        if not name:
+            self._unnamed += 1
+            name = f"user{self._unnamed}"
         number = self._joins  # nearly always free at once, where counting from 2 would be a search
         while name.casefold() in self._taken:
             suffix = f"-{number}"

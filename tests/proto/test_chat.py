@@ -101,7 +101,7 @@ def test_names_given_at_the_door_are_made_fit_and_unique():
     room = room_of("ann")
     assert b"you are ann-2," in room.join(1, "ann")[0].data
     assert b"you are evil," in room.join(2, "<e v\x1bil>\n")[0].data
-    assert b"you are user4," in room.join(3, "<>")[0].data
+    assert b"you are user1," in room.join(3, "<>")[0].data
     long = room.join(4, "x" * 99)[0].data.split()[3]
     longer = room.join(5, "x" * 99)[0].data.split()[3]
     assert len(long) == len(longer) == MAX_NAME + 1  # and the comma
