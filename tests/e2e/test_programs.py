@@ -1,58 +1,42 @@
-"""Programs on a connection: what they still get and say at the edges of a session."""
+"""Programs and built-in services together with limits and copies (CLI contract 3.4, 5)."""
 
 import socket
+import subprocess
 
 import pytest
 
-from tests.e2e.sessions import read_to_end
-
-pytestmark = pytest.mark.usefixtures("mover")
-
-# --crlf makes bytes pass through the relay; without it the program of a TCP connection has the socket itself.
-RELAYED = "--crlf"
+from tests.e2e.sessions import read_exactly, read_to_end
 
 
-@pytest.mark.parametrize("option", [(), (RELAYED,)])
-def test_a_program_that_closes_its_output_early_still_gets_its_input(sessions, role, option, tmp_path):
-    copy = tmp_path / "copy"
-    process, peer = sessions.open(role, *option, "-c", f"echo begin; exec >&-; cat >{copy}")
-    peer.sendall(b"x" * 300_000)
-    peer.shutdown(socket.SHUT_WR)
-    assert read_to_end(peer).strip() == b"begin"
-    assert process.wait().code == 0
-    assert copy.read_bytes() == b"x" * 300_000
-
-
-def test_a_program_answers_after_max_bytes(sessions, role):
-    process, peer = sessions.open(role, "-c", "cat; echo done", "--max-bytes", "3")
+@pytest.mark.parametrize("more", [(), ("-C",)])
+def test_max_bytes_ends_the_input_of_a_program_and_drains_its_output(sessions, role, more):
+    process, peer = sessions.open(role, "--max-bytes", "3", *more, "-c", "cat; echo .end")
     peer.sendall(b"abcdef")
-    assert read_to_end(peer) == b"abcdone\n"
+    assert read_exactly(peer, 7) == b"abc.end"
     assert process.wait().code == 0
 
 
-def test_echo_is_copied_in_both_directions(sessions, tmp_path):
-    copy = tmp_path / "copy"
-    process, peer = sessions.listen("--echo", "-o", str(copy))
-    peer.sendall(b"a\n")
-    peer.shutdown(socket.SHUT_WR)
-    assert read_to_end(peer) == b"a\n"
-    assert process.wait().code == 0
-    assert copy.read_bytes() == b"a\na\n"
-
-
-@pytest.mark.parametrize("option", [(), (RELAYED,)])
-def test_with_keep_open_output_after_the_clients_end_is_sent(sessions, option):
-    process, peer = sessions.listen("-k", *option, "-c", "cat >/dev/null; echo afterwards")
-    peer.sendall(b"input")
-    peer.shutdown(socket.SHUT_WR)
-    assert read_to_end(peer).strip() == b"afterwards"
-
-
-def test_recv_only_throws_the_output_of_a_program_away(sessions, role, tmp_path):
-    copy = tmp_path / "copy"
-    process, peer = sessions.open(role, "--recv-only", "-c", f"tee {copy}; echo said")
-    peer.sendall(b"input")
+@pytest.mark.parametrize("more", [(), ("-C",)])
+def test_recv_only_throws_the_output_of_a_program_away(sessions, role, more, tmp_path):
+    process, peer = sessions.open(role, "--recv-only", *more, "-c", f"cat >{tmp_path}/got; echo unheard")
+    peer.sendall(b"for the program")
     peer.shutdown(socket.SHUT_WR)
     assert read_to_end(peer) == b""
     assert process.wait().code == 0
-    assert copy.read_bytes() == b"input"
+    assert (tmp_path / "got").read_bytes() == b"for the program"
+
+
+def test_a_copy_of_an_echo_has_both_directions(sessions, tmp_path):
+    process, peer = sessions.listen("--echo", "-o", tmp_path / "copy", stdin=subprocess.DEVNULL)
+    peer.sendall(b"a\n")
+    assert read_exactly(peer, 2) == b"a\n"
+    peer.close()
+    assert process.wait().code == 0
+    assert (tmp_path / "copy").read_bytes() == b"a\na\n"
+
+
+def test_a_multicast_group_that_is_no_address_is_named(processes):
+    done = processes.run("listen", "-u", "--multicast", "foo", "127.0.0.1", "0")
+    assert done.code == 2
+    assert "--multicast" in done.err
+    assert "inet_pton" not in done.err
