@@ -23,9 +23,9 @@ from pync.errors import ExitCode, NetworkError, PartialError, TimedOut, UsageErr
 from pync.loop import Loop
 from pync.report import Event, silent
 from pync.transport.channel import CHUNK, Channel, read_some, ready, write_all
-from pync.transport.datagram import DatagramListener, DatagramPeer
 from pync.transport.dial import dial
 from pync.transport.listen import Acceptor, bind
+from pync.transport.peers import DatagramListener, DatagramPeer
 from pync.transport.stream import StreamSocket
 
 _HANDSHAKE_SECONDS = 10.0

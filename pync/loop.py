@@ -81,7 +81,6 @@ class Loop:
         self._soon: deque[Callback] = deque()
         self._signals: dict[int, Callback | None] = {}
         self._wake: tuple[int, int] | None = None
-        self._in_threads: dict[int, Callback] = {}
         self._restore: Callback | None = None
         self._previous: dict[int, Any] = {}
         self.main: Task | None = None
@@ -243,27 +242,24 @@ class Loop:
         from _thread import start_new_thread
 
         outcome: list[Any] = []
-        finished = self.flag()
-        # A descriptor of the thread's own: it may outlive the loop, whose number could by then be a user's
-        # file.
-        writer = os.dup(self._wake_pipe()[1])
+        # The thread may outlive the loop, so it has a descriptor of its own, and closing it says "done".
+        done, writer = os.pipe()
 
         def work() -> None:
             try:
                 outcome.extend((function(*args), None))
             except BaseException as error:
                 outcome.extend((None, error))
-            self._in_threads[id(outcome)] = finished.set
-            try:
-                os.write(writer, b"\0")
-            except OSError:
-                pass
             finally:
                 os.close(writer)
 
         start_new_thread(work, ())
-        if not await finished.wait(deadline):
-            raise TimeoutError
+        try:
+            if not await self.wait(done, READ, deadline):
+                raise TimeoutError
+        finally:
+            self.forget(done)
+            os.close(done)
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -284,8 +280,6 @@ class Loop:
             numbers = os.read(self._wake[0], 512)
         except BlockingIOError:
             return
-        for key in list(self._in_threads):
-            self._in_threads.pop(key)()
         for number in numbers:
             if number in self._signals:
                 action = self._signals[number]

@@ -15,8 +15,8 @@ from pync.loop import Loop, Task
 from pync.relay.relay import Outcome
 from pync.report import Event, Report
 from pync.transport.channel import Channel
-from pync.transport.datagram import DatagramListener, DatagramPeer
 from pync.transport.listen import Acceptor, Bound, bind
+from pync.transport.peers import DatagramListener, DatagramPeer
 from pync.transport.stream import StreamSocket, address_facts
 
 TYPE_CHECKING = False

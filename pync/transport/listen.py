@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pync.endpoint import Address, Endpoint, host_of, resolve, show
 from pync.errors import LocalError, PyncError, reason, translate
 from pync.loop import Loop, Timer
-from pync.transport.datagram import tell_addresses
+from pync.transport.peers import tell_addresses
 from pync.transport.settings import SocketSettings, apply, join_group
 
 TYPE_CHECKING = False

@@ -11,7 +11,8 @@ from typing import Any
 
 from pync.loop import Loop
 from pync.transport.child import Child
-from pync.transport.datagram import DatagramListener, DatagramPeer, DatagramSocket
+from pync.transport.datagram import DatagramSocket
+from pync.transport.peers import DatagramListener, DatagramPeer
 from pync.transport.stdio import Stdio
 from pync.transport.stream import StreamSocket
 from tests.contract.memory import Memory, MemoryPeer
