@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import isatty
 from time import monotonic
 
 from pync.errors import ExitCode, UsageError
@@ -42,6 +43,7 @@ async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     started = monotonic()
     results = Results(report, show_all=options.all, numeric=options.numeric)
     source = Source(loop, options, report, excluded=await excluded_blocks(loop, options))
+    _say_how_to_limit(options, source, report)
     before = raise_descriptor_limit()
     ticker = _Ticker(loop, report, results, source, started)
     try:
@@ -59,6 +61,14 @@ async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
         restore_descriptor_limit(before)
     report(Event("summary", _facts(results, source, started)))
     return _exit_code(options, results, source)
+
+
+def _say_how_to_limit(options: ScanOptions, source: Source, report: Report) -> None:
+    """Whoever watches a scan of a network is told once how to go easy on it."""
+    watched = options.verbose > 0 or isatty(2)
+    if source.ranges and options.rate is None and watched and not options.json:
+        words = f"no pause between {source.total:,} probes; --rate N limits them to N a second"
+        report(Event("waiting", {"reason": "no --rate", "message": words}))
 
 
 def _facts(results: Results, source: Source, started: float) -> dict[str, object]:

@@ -157,6 +157,16 @@ def family_of(host: Host) -> int:
     return socket.AF_INET6 if ":" in host.address else socket.AF_INET
 
 
+def lent_ports() -> range:
+    """The ports that the system lends to sockets which ask for none."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+            low, high = map(int, file.read().split())
+    except (OSError, ValueError):
+        return range(1024, 65_536)  # every system lends from in here
+    return range(low, high + 1)
+
+
 def is_ours(address: str) -> bool:
     """Whether the address belongs to this machine: the way to it then starts at itself."""
     if address.startswith("127.") or address == "::1":

@@ -67,6 +67,10 @@ class Source(Iterator["Host | None"]):
         self._options = options
         self._report = report
         self.worker = (0, 1)  # which of how many processes: each asks every so-manieth port of a host
+        self.lent: range | None = (
+            None  # ports the system lends; those of our own addresses are for one worker
+        )
+        self._apart: dict[int, tuple[Ports, Ports, Ports]] = {}  # by identity, as in Cover
         self._served = 0
         self._udp, self._numeric = options.udp, options.numeric
         self._family = 4 if options.ipv4 else 6 if options.ipv6 else 0
@@ -88,6 +92,7 @@ class Source(Iterator["Host | None"]):
         self.changed = loop.flag()  # set when a name was resolved
         self.failed = 0  # targets that could not be scanned
         self.targets = 0
+        self.ranges = False  # whether a word on the command line is more than one address
         self.total = 0  # probes known so far
         self._read_words(list(options.targets))
 
@@ -124,6 +129,7 @@ class Source(Iterator["Host | None"]):
 
     def _add_block(self, target: Target, ports: Ports) -> None:
         assert isinstance(target.where, Block)
+        self.ranges = self.ranges or target.where.size > 1
         for block, left in self._cover.fresh(target.where, ports):
             self._blocks.append((block, left, target.label))
             self.total += block.size * len(left) // (self._shards.parts if self._shards else 1)
@@ -245,7 +251,6 @@ class Source(Iterator["Host | None"]):
         tail = self._scope(block)
         if tail is None:
             return
-        part, parts = self.worker
         for index in range(block.size):
             place = order[index] if order is not None else index
             number = block.first + place
@@ -253,17 +258,35 @@ class Source(Iterator["Host | None"]):
             if not own:
                 continue
             self._served += 1
-            host = Host(
-                label,
-                block.address(place),
-                own,
-                order=Permutation(len(own), self._seed ^ mix(number)) if self._options.randomize else None,
-                start=(part + self._served) % parts,
-                step=parts,
-            )
+            address = block.address(place)
+            local = len(own) >= _LOCAL_WORTH and is_ours(address)
+            own, start, step = self._share(address, own)
+            shuffled = Permutation(len(own), self._seed ^ mix(number)) if self._options.randomize else None
+            host = Host(label, address, own, order=shuffled, start=start, step=step)
             host.sockaddr = tail
-            host.local = len(own) >= _LOCAL_WORTH and is_ours(host.address)
+            host.local = local
             yield host
+
+    def _share(self, address: str, ports: Ports) -> tuple[Ports, int, int]:
+        """This worker's part of the ports of a host: every `step`-th of these from `start` on.
+
+        Two workers that ask an address of this machine could meet: the port that one asks is lent to the
+        other's socket, which asks just then the port lent to the first (RFC 793, simultaneous open), and
+        both would call it open. So there the ports that are ever lent are asked by one worker alone.
+        """
+        part, parts = self.worker
+        start = (part + self._served) % parts
+        if parts == 1 or self.lent is None:
+            return ports, start, parts
+        entry = self._apart.get(id(ports))
+        if entry is None:
+            if len(self._apart) > 64:
+                self._apart.clear()
+            entry = self._apart[id(ports)] = (ports, *_set_apart(ports, self.lent, len(ports) // parts))
+        _, for_one, for_others = entry
+        if not for_one or not is_ours(address):
+            return ports, start, parts
+        return (for_one, 0, 1) if start == 0 else (for_others, start - 1, parts - 1)
 
     def _scope(self, block: Block) -> tuple[int, ...] | None:
         """What goes behind (address, port) in the sockaddr; None when the zone does not exist."""
@@ -280,3 +303,22 @@ class Source(Iterator["Host | None"]):
         """Give the files back."""
         for lines in self._lines:
             lines.close()
+
+
+def _set_apart(ports: Ports, lent: range, fair: int) -> tuple[Ports, Ports]:
+    """All lent ports, with others up to a `fair` share, and the rest; () and all where no two can meet."""
+    inside = sum(code in lent for code in ports)
+    if inside < 2:
+        return (), ports
+    others = max(0, fair - inside)
+    for_one: list[int] = []
+    rest: list[int] = []
+    for code in ports:
+        if code in lent:
+            for_one.append(code)
+        elif others > 0:
+            others -= 1
+            for_one.append(code)
+        else:
+            rest.append(code)
+    return tuple(for_one), tuple(rest)

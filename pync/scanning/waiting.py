@@ -17,7 +17,7 @@ from pync.loop import READ, Flag, Loop, Task
 from pync.proto import ports as portspec
 from pync.proto import targets
 from pync.proto.escape import printable
-from pync.report import Event, Report, silent
+from pync.report import Event, Report
 from pync.scanning.sockets import socket_settings
 from pync.scanning.words import Lines, pair_words
 from pync.transport.channel import Channel, read_some, write_all
@@ -166,23 +166,26 @@ class _Wait:
         patience = self._options.timeout or PATIENCE[min(place.tries, len(PATIENCE) - 1)]
         place.tries += 1
         until = min(self._deadline, self._loop.now() + patience)
+        attempts: list[str] = []
         try:
-            channel = await dial(self._loop, place.endpoint, self._settings, silent, until)
+            channel = await dial(
+                self._loop, place.endpoint, self._settings, lambda event: attempts.append(event.kind), until
+            )
         except (TimedOut, NetworkError) as error:
             words = error.message.rpartition(": ")[2]
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
-            return "closed" if self._speaks_of_the_target(error) else "unknown"
+            return "closed" if self._speaks_of_the_target(error, attempts) else "unknown"
         try:
             return await self._look(place, channel, until)
         finally:
             channel.detach(self._loop)
             channel.close()
 
-    def _speaks_of_the_target(self, error: PyncError) -> bool:
+    def _speaks_of_the_target(self, error: PyncError, attempts: list[str]) -> bool:
         """Not a name that does not resolve (yet, or here), nor a proxy that cannot be reached."""
         if self._options.proxy:
             return error.message.endswith(": connection refused") and error.message.startswith("proxy ")
-        return error.message.startswith("connect ")
+        return "connecting" in attempts
 
     async def _look(self, place: Place, channel: Channel, until: float) -> str:
         place.reason = "connected"

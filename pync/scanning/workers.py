@@ -16,6 +16,7 @@ from pync.report import Event
 from pync.scanning.engine import Engine
 from pync.scanning.limits import probes_at_once
 from pync.scanning.results import Results
+from pync.scanning.sockets import lent_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ async def share(loop: Loop, options: ScanOptions, source: Source, results: Resul
     """Run the scan in as many processes as it is worth."""
     number = await _workers(loop, options, source)
     children: list[Child] = []
+    source.lent = lent_ports() if number > 1 else None
     try:
         for part in range(1, number):
             child = Child(loop, options, source, results, (part, number))

@@ -1,4 +1,4 @@
-"""A network of a test's own: scans of whole ranges must not meet the listeners of tests that run beside."""
+"""Listeners, and a network of a test's own: scans of whole ranges must not meet what runs beside."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from tests.scan.engine import listening
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # linux/sockios.h, linux/if.h
@@ -53,3 +56,19 @@ def _loopback_up() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16sH14x", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def listeners(stack: ExitStack) -> Callable[[int], list[int]]:
+    """`listeners(3)`: ports on 127.0.0.1 where somebody listens."""
+
+    def start(number: int, host: str = "127.0.0.1") -> list[int]:
+        return sorted(stack.enter_context(listening(host)).getsockname()[1] for _ in range(number))
+
+    return start

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from pync.scanning import banner
-from tests.scan.test_scan import listening, run
+from tests.scan.engine import listening, run
 
 Serve = Callable[[Any], None]
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from pync.errors import ExitCode, IntegrityError, NetworkError, TimedOut
-from tests.scan.test_scan import listening, run
+from tests.scan.engine import listening, run
 from tests.scan.test_waiting import wait
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,56 +12,11 @@ from typing import Any
 import pytest
 
 from pync.commands import scan
-from pync.commands.options import ScanOptions
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, UsageError
-from pync.loop import Loop
-from pync.report import Event
 from pync.scanning import limits, tcp, workers
+from tests.harness import PYNC, Processes
 from tests.scan.conftest import Alone
-
-
-class Outcome:
-    def __init__(self, code: ExitCode, events: list[Event]) -> None:
-        self.code = code
-        self.events = events
-        self.ports = [event.facts for event in events if event.kind == "port"]
-        self.summary = events[-1].facts
-
-    def states(self) -> dict[int, str]:
-        return {facts["port"]: facts["state"] for facts in self.ports}
-
-
-def run(*targets: str, **options: Any) -> Outcome:
-    events: list[Event] = []
-    with Loop() as loop:
-        wanted = ScanOptions(targets=targets, **options)
-        code = loop.run(scan.run(loop, wanted, events.append))
-    assert events[-1].kind == "summary"
-    return Outcome(code, events)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def listeners(stack: ExitStack) -> Callable[[int], list[int]]:
-    """`listeners(3)`: ports on 127.0.0.1 where somebody listens."""
-
-    def start(number: int, host: str = "127.0.0.1") -> list[int]:
-        return sorted(stack.enter_context(listening(host)).getsockname()[1] for _ in range(number))
-
-    return start
-
-
-def listening(host: str = "127.0.0.1", backlog: int = 128) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.bind((host, 0))
-    sock.listen(backlog)
-    return sock
+from tests.scan.engine import listening, run, spec
 
 
 @pytest.fixture
@@ -82,10 +36,6 @@ def black_hole(stack: ExitStack) -> int:
         filler.setblocking(False)
         filler.connect_ex(sock.getsockname())
     return int(sock.getsockname()[1])
-
-
-def spec(*ports: int) -> str:
-    return ",".join(map(str, ports))
 
 
 def test_open_closed_and_filtered_with_their_reasons(listeners: Any, closed: int, black_hole: int) -> None:
@@ -143,49 +93,6 @@ def test_pending_probes_are_collected_by_the_portable_fallback_too(
     (opened,) = listeners(1)
     done = run("127.0.0.1", ports=spec(opened, black_hole), all=True, timeout=0.2, retries=0)
     assert done.states() == {opened: "open", black_hole: "filtered"}
-
-
-@pytest.fixture
-def share_between(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`share_between(3)`: scans, even small ones, run in so many processes."""
-
-    def between(number: int) -> None:
-        monkeypatch.setenv("PYNC_SCAN_WORKERS", str(number))
-        monkeypatch.setattr(workers, "WORTH", 10)
-        monkeypatch.setattr(workers, "_single_threaded", lambda: True)
-        monkeypatch.setattr(os, "fork", _quiet_fork(os.fork))
-
-    return between
-
-
-def test_worker_processes_find_the_same(alone: Alone, listeners: Any, share_between: Any) -> None:
-    share_between(3)
-    opened = listeners(5)
-    low, high = max(opened[0] - 50, 1), min(opened[-1] + 50, 65535)
-    done = run("127.0.0.1", ports=f"{low}-{high}", all=True)
-    states = done.states()
-    assert {port for port, state in states.items() if state == "open"} == set(opened)
-    assert len(done.ports) == len(states) == done.summary["done"] == high - low + 1
-
-
-def _quiet_fork(fork: Callable[[], int]) -> Callable[[], int]:
-    """pytest's own threads make newer Pythons warn; the program itself checks that it has none."""
-
-    def quiet() -> int:
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return fork()
-
-    return quiet
-
-
-def test_a_worker_that_dies_is_no_result(share_between: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    share_between(2)
-    monkeypatch.setattr(workers, "_work", lambda *_: os._exit(9))
-    with pytest.raises(LocalError, match="worker"):
-        run("127.0.0.1", ports="1-100")
 
 
 def test_a_service_that_resets_at_once_is_open(stack: ExitStack) -> None:
@@ -422,3 +329,36 @@ def test_more_hosts_than_take_turns_at_once(alone: Alone) -> None:
     """All of them are over at the same moment, and the next ones follow at once."""
     done = run("127.0.0.0/22", ports="1,2", numeric=True)
     assert done.summary["done"] == done.summary["closed"] == 2048
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "said"),
+    [
+        (("127.0.0.1-3",), {"verbose": 1}, True),
+        (("127.0.0.0/30", "127.0.0.9"), {"verbose": 1}, True),
+        (("127.0.0.1-3",), {}, False),
+        (("127.0.0.1-3",), {"verbose": 1, "rate": 1e6}, False),
+        (("127.0.0.1-3",), {"verbose": 1, "json": True}, False),
+        (("127.0.0.1", "127.0.0.2"), {"verbose": 1}, False),
+    ],
+)
+def test_who_watches_a_range_being_scanned_is_told_of_the_rate_once(
+    targets: tuple[str, ...], options: dict[str, Any], said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "isatty", lambda _fd: False)
+    done = run(*targets, ports="1-3", **options)
+    words = [event.facts["message"] for event in done.events if event.kind == "waiting"]
+    assert len(words) == said
+    assert all("--rate" in line and f"{done.summary['done']} probes" in line for line in words)
+
+
+def test_the_terminal_says_how_to_limit_the_rate(processes: Processes) -> None:
+    controller, terminal = os.openpty()
+    try:
+        done = processes.spawn(*PYNC, "scan", "127.0.0.1-2", "-p", "1", stderr=terminal).wait()
+        said = os.read(controller, 4096).decode()
+    finally:
+        os.close(controller)
+        os.close(terminal)
+    assert done.code == ExitCode.NETWORK
+    assert said.count("--rate N") == 1
