@@ -69,6 +69,11 @@ class Link:
         self._alive = loop.now()
         self._last_wait = loop.now()
 
+    @property
+    def sealed(self) -> bool:
+        """Whether bytes travel in encrypted records."""
+        return self._sealer is not None
+
     def doom(self, error: PyncError) -> None:
         """Whoever waits here, now or next, raises `error`: the other end is back on a new connection."""
         self._doomed = error

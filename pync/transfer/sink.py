@@ -17,7 +17,8 @@ _ZEROS = bytes(256 << 10)
 # Below these, starting a thread, or handing a piece to it, costs more than it gives.
 WORTH_A_THREAD = 4 << 20
 HANDED_OVER = 64 << 10
-CPUS = 2
+# Decrypting keeps a processor busy and wants its cache: then the third and fourth one must be there.
+CPUS, CPUS_SEALED = 2, 4
 
 
 class Sink:
@@ -78,9 +79,9 @@ class ThreadSink(PartSink):
         self._writer.close()
 
 
-def sink_for(part: Part, hasher: Any, size: int) -> PartSink:
+def sink_for(part: Part, hasher: Any, size: int, *, sealed: bool) -> PartSink:
     """What is faster for a body of `size` bytes."""
-    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= CPUS:
+    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= (CPUS_SEALED if sealed else CPUS):
         return ThreadSink(part, hasher)
     return PartSink(part, hasher)
 
