@@ -245,6 +245,8 @@ class DatagramListener:
             _, _, _, address = self.sock.recvmsg(1, ANCILLARY * 4, _MSG_ERRQUEUE | DONTWAIT)
         except (OSError, ValueError):
             return
+        if error.errno == errno.EMSGSIZE:
+            return  # a smaller link on the way: the system knows its size now, and cuts what comes next
         for key, peer in list(self._peers.items()):
             if key[0] == address:
                 peer.fail(error)
