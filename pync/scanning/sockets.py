@@ -70,6 +70,8 @@ def icmp_verdict(origin: int, kind: int, code: int, number: int) -> Verdict:
 
 def queued_error(sock: socket.socket) -> tuple[Verdict, tuple[str, int]] | None:
     """The next entry of the socket's error queue and the destination it is about; None when there is none."""
+    if not LINUX:  # the flag's number means something else there
+        return None
     try:
         _, ancillary, _, about = sock.recvmsg(1, 256, _MSG_ERRQUEUE)
     except OSError:
@@ -119,7 +121,7 @@ class Sockets:
         return self._prepare(socket.socket(family, socket.SOCK_DGRAM), explain=LINUX)
 
     def _prepare(self, sock: socket.socket, *, explain: bool) -> socket.socket:
-        settings, family = self._settings, sock.family
+        settings = self._settings
         try:
             if sock.gettimeout() != 0:
                 sock.setblocking(False)
@@ -127,10 +129,8 @@ class Sockets:
                 apply(sock, settings)
             if settings.source is not None:
                 self._bind(sock)
-            if explain and family == socket.AF_INET:
-                sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-            elif explain:
-                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            if explain:
+                _tell_errors(sock)
         except BaseException:
             sock.close()
             raise
@@ -150,6 +150,16 @@ class Sockets:
             # The port is then chosen at connect, by destination: not 28,000 in all but as many to each.
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind(place)
+
+
+def _tell_errors(sock: socket.socket) -> None:
+    """Queue ICMP errors with who sent them; a kernel that cannot leaves reasons (UDP: refusals) unknown."""
+    four = sock.family == socket.AF_INET
+    level, option = (socket.IPPROTO_IP, _IP_RECVERR) if four else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
+    try:
+        sock.setsockopt(level, option, 1)
+    except OSError:
+        pass
 
 
 def family_of(host: Host) -> int:
