@@ -151,6 +151,11 @@ class SendfileMover(KernelMover):
             raise
 
 
+def can_splice() -> bool:
+    """Whether this system has splice and nobody forced the portable mover."""
+    return hasattr(os, "splice") and os.environ.get("PYNC_MOVER") != "copy"
+
+
 def _big_pipe() -> tuple[int, int]:
     reader, writer = os.pipe()
     enlarge_pipe(writer)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import _local
 from collections.abc import Callable, Sequence
 from time import monotonic
 
 from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover, enlarge_pipe
 from pync.relay.mover import LATER, SOURCE_READ, Tap, Transform
-from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel, aligned_buffer
+from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel, aligned_buffer, scratch
 from pync.transport.stdio import Stdio
 from pync.transport.stream import StreamSocket
 
@@ -19,21 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_scratches = _local()
-
-
-def _scratch() -> memoryview:
-    """The buffer that this thread reads into. What a sink does not take at once is copied out of it, so that
-    thousands of idle clients cost no buffer each."""
-    try:
-        return _scratches.view  # type: ignore[no-any-return]
-    except AttributeError:
-        _scratches.view = aligned_buffer(CHUNK)
-        return _scratches.view  # type: ignore[no-any-return]
-
-
 class CopyMover:
     """Through our memory: works for every pair of channels, and the only one that can see or change bytes.
+
+    It reads into this thread's scratch buffer, and keeps of it only what the sink did not take at once: ten
+    thousand idle clients have no buffer each.
 
     Sinks with boundaries get one datagram for each read, cut to `datagram_size`. `tap_in` sees what was read,
     `tap_out` what the sink took.
@@ -84,7 +73,7 @@ class CopyMover:
 
     def fill(self, limit: int) -> int | None:
         most = self._most if self._whole else max(1, min(limit, self._most))
-        view = _scratch()[:most]
+        view = scratch()[:most]
         count = self._source.read_into(view)
         if count is None or count < 0:
             return count

@@ -12,7 +12,7 @@ from pync.proto import transfer_messages as messages
 from pync.transfer import digests
 from pync.transfer.squeeze import BLOCK, Squeezer
 from pync.transfer.wire import Wire, read_fully
-from pync.transport.channel import Channel
+from pync.transport.channel import Channel, aligned_buffer
 
 # A pipe gives what its writer wrote, 64 KiB at most by default; several of those make one run.
 _PUMP = 256 << 10
@@ -91,7 +91,7 @@ class Body:
         return True
 
     async def _block(self, fd: int, start: int, count: int) -> int:
-        buffer = memoryview(bytearray(count))
+        buffer = aligned_buffer(count)
         got = read_fully(fd, buffer, start)
         if got:
             await self._piece(buffer[:got])
@@ -111,7 +111,7 @@ class Body:
     async def pump(self, source: Channel, began: Callable[[], None]) -> None:
         """Everything a stream gives until its end."""
         wire = self._wire
-        buffer = memoryview(bytearray(_PUMP))
+        buffer = aligned_buffer(_PUMP)
         while self._wants_more():
             count = source.read_into(buffer)
             if count is None:

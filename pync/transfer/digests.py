@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from pync.transport.channel import scratch
+
 # One read: fits a core's second-level cache together with what else is hot, large enough to hide the call.
 STEP = 256 << 10
 # Between two looks at the clock while a thread hashes: under a second even from a slow disk.
@@ -45,15 +47,14 @@ def one_shot(name: str) -> Callable[[Any], bytes]:
 
 def update_from(hasher: Any, fd: int, offset: int, count: int) -> int:
     """Hash up to `count` bytes of a file from `offset`; how many there were. The file's position stays."""
-    buffer = bytearray(min(STEP, max(count, 1)))
+    view = scratch()
     done = 0
-    with memoryview(buffer) as view:
-        while done < count:
-            got = os.preadv(fd, [view[: min(STEP, count - done)]], offset + done)
-            if not got:
-                break
-            hasher.update(view[:got])
-            done += got
+    while done < count:
+        got = os.preadv(fd, [view[: count - done]], offset + done)
+        if not got:
+            break
+        hasher.update(view[:got])
+        done += got
     return done
 
 

@@ -218,7 +218,7 @@ class Filing:
         return part
 
     async def _body(self, part: Part, hasher: Any, offset: int, entry: messages.Entry) -> messages.End:
-        sink = sink_for(part, hasher, entry.size - offset, sealed=self._wire.sealed)
+        sink = sink_for(part, hasher, entry.size - offset, self._wire)
         try:
             return await self._intake.read(sink, offset, entry.size)
         except Refused as refused:

@@ -83,9 +83,12 @@ class Intake:
         self._raw = self.unwritten = count
         self._grow(count)
         while self._raw:
-            view = await wire.take(self._raw)
-            self._raw -= len(view)
-            await write(wire, view)
+            carried = await sink.carry(wire, self._raw)
+            self._raw -= carried
+            if not carried:
+                view = await wire.take(self._raw)
+                self._raw -= len(view)
+                await write(wire, view)
             self.unwritten = self._raw
 
     async def _packed(self, size: int, packed: int, sink: Sink) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pync.errors import NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
-from pync.transport.channel import WANT_READ, Channel
+from pync.transport.channel import WANT_READ, Channel, aligned_buffer
 
 if TYPE_CHECKING:
     from pync.proto.secret import Opener, Sealer
@@ -54,7 +54,7 @@ class Link:
         self._duplex = duplex
         self.limits = limits
         self._idle = idle
-        self._in = memoryview(bytearray(IN_SIZE))
+        self._in = aligned_buffer(IN_SIZE)
         self._start = self._end = 0
         self._out: list[bytes] = []
         self._out_size = 0
@@ -166,8 +166,8 @@ class Link:
 
         self._sealer, self._opener = sealer, opener
         size = secret.RECORD_MAX + secret.HEADER.size + secret.TAG_SIZE
-        self._sealed_in = memoryview(bytearray(size))
-        self._seal_out = memoryview(bytearray(size))
+        self._sealed_in = aligned_buffer(size)
+        self._seal_out = aligned_buffer(size)
         rest = self._in[self._start : self._end]  # records that came right behind the last plain frame
         self._sealed_end = len(rest)
         self._sealed_in[: len(rest)] = rest
@@ -216,7 +216,7 @@ class Link:
         if plain > len(self._in) - self._end:
             held = self._end - self._start
             if plain > len(self._in) - held:
-                grown = memoryview(bytearray(held + plain))
+                grown = aligned_buffer(held + plain)
                 grown[:held] = self._in[self._start : self._end]
                 self._in = grown
             else:

@@ -12,7 +12,7 @@ from typing import Any
 from pync.errors import LocalError, NetworkError, TimedOut, reason
 from pync.loop import Loop
 from pync.proto.pacing import TokenBucket
-from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, Channel, ready
+from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, Channel, aligned_buffer, ready
 from pync.transport.stdio import Stdio
 
 # After our end, how long the peer may take to acknowledge or close before we believe it is gone.
@@ -28,7 +28,7 @@ class RawPipe:
         self._channel = channel
         self._idle = idle
         self._bucket = TokenBucket(rate) if rate is not None else None
-        self._view = memoryview(bytearray(CHUNK))
+        self._view = aligned_buffer(CHUNK)
         self.moved = 0
 
     async def _ready(self, channel: Channel, want: int) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
+from pync.relay.kernel import SpliceMover, can_splice
+from pync.relay.mover import Refused as KernelRefused
+from pync.transfer import digests
 from pync.transfer.part import Part
-from pync.transfer.root import Refused
+from pync.transfer.root import Refused, failed
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import WANT_WRITE, ready
 from pync.transport.stdio import OutputClosed, Stdio
@@ -17,6 +20,9 @@ _ZEROS = bytes(256 << 10)
 # Below these, starting a thread, or handing a piece to it, costs more than it gives.
 WORTH_A_THREAD = 4 << 20
 HANDED_OVER = 64 << 10
+WORTH_A_PIPE = 1 << 20
+# Bytes carried before they are hashed: few enough that they are still in the processor's cache.
+CARRIED = 1 << 20
 # Decrypting keeps a processor busy and wants its cache: then the third and fourth one must be there.
 CPUS, CPUS_SEALED = 2, 4
 
@@ -33,6 +39,10 @@ class Sink:
 
     async def hole(self, wire: Wire, count: int) -> None:
         """Make room for `count` zero bytes, which the caller hashes. Raises Refused."""
+
+    async def carry(self, wire: Wire, most: int) -> int:
+        """Take up to `most` bytes that are still on the wire; 0 where they must come through `write`."""
+        return 0
 
     def idle(self) -> None:
         """Until all that was taken is hashed and written. Raises Refused."""
@@ -54,6 +64,57 @@ class PartSink(Sink):
 
     async def hole(self, wire: Wire, count: int) -> None:
         self._part.skip(count)
+
+
+class KernelSink(PartSink):
+    """Into a partial file inside the kernel (splice). What is hashed is read back from the file: the digest
+    is that of what is really there, at half the cost of the way through our memory."""
+
+    def __init__(self, part: Part, hasher: Any, wire: Wire) -> None:
+        super().__init__(part, hasher)
+        self._mover: SpliceMover | None = SpliceMover(wire.channel.read_fd, part.fd)
+        # Told with the next bytes, or at the end: these ones were taken from the wire and must be counted.
+        self._refused: Refused | None = None
+
+    async def carry(self, wire: Wire, most: int) -> int:
+        self.idle()
+        mover, part = self._mover, self._part
+        if mover is None or not wire.carries:
+            return 0
+        os.lseek(part.fd, part.at, os.SEEK_SET)
+        try:
+            count = await wire.carry(mover, min(most, CARRIED))
+        except KernelRefused:
+            self.close()  # with nothing in its hands: go on through our memory
+            return 0
+        except OSError as error:
+            raise failed(error) from None
+        written = count - mover.held
+        digests.update_from(self.hasher, part.fd, part.at, written)
+        part.at += written
+        if mover.held:
+            await self._stuck(wire, mover)
+        return count
+
+    async def _stuck(self, wire: Wire, mover: SpliceMover) -> None:
+        """The file took less than the wire gave: a full disk, or a file system that refuses in the middle."""
+        try:
+            mover.drain()
+        except KernelRefused:
+            held = mover.rescue()
+            self.close()
+            await self.write(wire, memoryview(held))
+        except OSError as error:
+            self._refused = failed(error)
+
+    def idle(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+
+    def close(self) -> None:
+        if self._mover is not None:
+            self._mover.close()
+            self._mover = None
 
 
 class ThreadSink(PartSink):
@@ -79,8 +140,11 @@ class ThreadSink(PartSink):
         self._writer.close()
 
 
-def sink_for(part: Part, hasher: Any, size: int, *, sealed: bool) -> PartSink:
+def sink_for(part: Part, hasher: Any, size: int, wire: Wire) -> PartSink:
     """What is faster for a body of `size` bytes."""
+    sealed = wire.sealed
+    if size >= WORTH_A_PIPE and not sealed and wire.channel.plain and can_splice():
+        return KernelSink(part, hasher, wire)
     if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= (CPUS_SEALED if sealed else CPUS):
         return ThreadSink(part, hasher)
     return PartSink(part, hasher)

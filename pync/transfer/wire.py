@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pync.errors import ExitCode, LocalError, PyncError, reason
 from pync.loop import Loop
@@ -19,7 +19,10 @@ from pync.proto.escape import printable
 from pync.proto.pacing import TokenBucket
 from pync.transfer import digests
 from pync.transfer.link import Limits, Link, Lost, Silent
-from pync.transport.channel import Channel
+from pync.transport.channel import Channel, aligned_buffer
+
+if TYPE_CHECKING:
+    from pync.relay.kernel import KernelMover
 
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10
@@ -128,13 +131,46 @@ class Wire(Link):
             self.bucket.spend(count, self.loop.now())
         return view
 
+    @property
+    def carries(self) -> bool:
+        """Whether the next bytes of a body are on the plain descriptor, for a kernel mover to take."""
+        return self._sealer is None and self.channel.plain and self._start == self._end
+
+    async def carry(self, mover: KernelMover, most: int) -> int:
+        """At least one and at most `most` bytes of a body, carried by `mover`, past our memory.
+
+        Raises Lost, and what the mover raises because of its sink.
+        """
+        self.push()
+        if self.bucket is not None:
+            await self._pace()
+            most = min(most, max(1, self.bucket.allowance(self.loop.now())))
+        while (count := self._carried(mover, most)) <= 0:
+            await self.pause(read=True, write=bool(self._backlog))
+            if self._backlog:
+                self.push()
+        self._alive = self.loop.now()
+        self.body_received += count
+        if self.bucket is not None:
+            self.bucket.spend(count, self.loop.now())
+        return count
+
+    def _carried(self, mover: KernelMover, most: int) -> int:
+        try:
+            count = mover.fill(most)
+        except ConnectionError as error:
+            raise Lost(f"receive: {reason(error)}") from None
+        if count is None:
+            raise Lost("the other end closed the connection before the transfer was complete")
+        return count
+
     def flip(self) -> bool:
         """Read into other memory from now on, so that the view `take` gave stays. False while bytes are left
         in this one: then the view is valid only until the next `take`."""
         if self._start != self._end:
             return False
         if self._spare is None or len(self._spare) < len(self._in):
-            self._spare = memoryview(bytearray(len(self._in)))
+            self._spare = aligned_buffer(len(self._in))
         self._in, self._spare = self._spare, self._in
         self._start = self._end = 0
         return True
@@ -247,7 +283,7 @@ class Wire(Link):
 
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
         if not self._plain:
-            self._plain = memoryview(bytearray(SEAL_STEP))
+            self._plain = aligned_buffer(SEAL_STEP)
         plain = self._plain
         done = 0
         while done < count:

@@ -13,6 +13,7 @@ Laws, held by tests/contract for every kind:
 
 from __future__ import annotations
 
+from _thread import _local
 from collections.abc import Callable
 
 from pync.loop import Loop
@@ -35,6 +36,18 @@ def aligned_buffer(size: int) -> memoryview:
     """A buffer that starts on a cache line. Large allocations start 16 bytes into one (glibc's header), where
     the kernel's copies are several times slower on some processors."""
     return memoryview(bytearray(size + _HEADER_REST))[_HEADER_REST:]
+
+
+_scratches = _local()
+
+
+def scratch() -> memoryview:
+    """The CHUNK bytes that everybody in this thread reads into, and uses up before anybody else runs."""
+    try:
+        return _scratches.view  # type: ignore[no-any-return]
+    except AttributeError:
+        _scratches.view = aligned_buffer(CHUNK)
+        return _scratches.view  # type: ignore[no-any-return]
 
 
 class Channel:
