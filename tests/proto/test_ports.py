@@ -83,6 +83,25 @@ def test_top_ports_are_distinct_and_a_prefix_of_the_longer_list(protocol: str) -
     assert parse("top100", udp=protocol == "udp") == longest[:100]
 
 
+def test_the_most_wanted_ports_of_each_protocol_lead_its_list() -> None:
+    assert set(parse("top5")) >= {22, 80, 443}
+    assert {ports.number_of(code) for code in parse("top5", udp=True)} >= {53, 123, 161}
+    assert len(parse("top1")) == 1
+
+
+def test_digits_with_zeros_before_them_are_still_a_port() -> None:
+    assert parse("000000080") == (80,)
+    for text in ("0000000080", "9" * 5000):
+        with pytest.raises(UsageError, match="not in 0-65535"):
+            parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "22,,80", "!", "U:"])
+def test_an_empty_item_is_named_as_that(text: str) -> None:
+    with pytest.raises(UsageError, match="empty item"):
+        parse(text)
+
+
 def test_services_the_system_does_not_know_have_names() -> None:
     assert ports.service_name(27017) == "mongodb"
     assert ports.service_name(22) == "ssh"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pync.proto.ports import UDP
-from pync.proto.rtt import LAST_LOOK, LOWEST, Estimator, wait
-from pync.proto.schedule import ACTIVE_HOSTS, MOST_TRIES, Host, Probe, Scheduler
+from pync.proto.rtt import LAST_LOOK, LONGEST, LOWEST, Estimator, wait
+from pync.proto.schedule import ACTIVE_HOSTS, FIRST_WINDOW, MOST_TRIES, Host, Probe, Scheduler
 
 # What becomes of try number N at a port: seconds until its answer, None for never.
 Network = Callable[[Host, int, int, float], "float | None"]
@@ -210,6 +210,59 @@ def test_others_follow_when_all_hosts_are_over_at_once() -> None:
     assert scheduler.over
 
 
+def test_a_host_that_has_not_answered_yet_gets_few_probes() -> None:
+    scheduler = Scheduler(iter(hosts(1, 1000)), ceiling=1000, silent=lambda *_: None)
+    while (batch := scheduler.take(1000.0)) is not None:
+        for code in batch[1]:
+            scheduler.sent(batch[0], code, batch[2], 1000.0, None)
+    assert scheduler.in_flight == FIRST_WINDOW
+
+
+def test_hosts_are_taken_from_the_source_no_faster_than_they_take_turns() -> None:
+    drawn: list[Host] = []
+
+    def source() -> Iterator[Host]:
+        for host in hosts(ACTIVE_HOSTS * 2, 1):
+            drawn.append(host)
+            yield host
+
+    scheduler = Scheduler(source(), ceiling=10_000, silent=lambda *_: None)
+    while (batch := scheduler.take(1000.0)) is not None:
+        scheduler.sent(batch[0], batch[1][0], 0, 1000.0, None)
+    assert len(drawn) == ACTIVE_HOSTS
+
+
+def test_an_answer_to_a_repeat_halves_the_window_once_a_round_trip_and_earns_all_ports_more_looks() -> None:
+    """Port 1 is heard at its second look; port 2, given up by then, is looked at a third time."""
+    looks: dict[int, list[int]] = {}
+
+    def network(_host: Host, code: int, tries: int, _now: float) -> float | None:
+        looks.setdefault(code, []).append(tries)
+        return 0.01 if code > 2 or (code == 1 and tries == 1) else None
+
+    (host,) = hosts(1, 40)
+    simulation = Simulation([host], network).run()
+    assert simulation.silent == {("h0", 2)}
+    assert looks[1] == [0, 1]
+    assert looks[2] == [0, 1, 2]
+    opened = 1000  # the ceiling
+    assert host.window == opened // 2
+
+
+def test_ending_early_gives_back_what_still_waits() -> None:
+    (host,) = hosts(1, 3)
+    scheduler = Scheduler(iter([host]), ceiling=10, silent=lambda *_: None)
+    batch = scheduler.take(1000.0)
+    assert batch is not None
+    probes = [scheduler.sent(host, code, 0, 1000.0, None) for code in batch[1]]
+    scheduler.answered(probes[0], 1000.1)
+    left: list[Probe] = []
+    scheduler.abandon(left.append)
+    scheduler.abandon(left.append)
+    assert left == probes[1:]
+    assert scheduler.wake_at(1000.2) is None or scheduler.expired(2000.0) == []
+
+
 def test_workers_share_the_ports_of_a_host() -> None:
     codes = tuple(range(1, 18))
     shares = [Host("", "h", codes, start=start, step=3) for start in range(3)]
@@ -227,6 +280,23 @@ def test_the_estimator_follows_rfc_6298() -> None:
     for _ in range(100):
         estimator.sample(0.2)
     assert estimator.rto == pytest.approx(0.2 + LOWEST, abs=0.01)
+
+
+def test_the_estimator_weighs_samples_as_the_rfc_does() -> None:
+    """SRTT moves by an eighth, RTTVAR by a quarter of what the last sample was off (section 2.3)."""
+    estimator = Estimator()
+    estimator.sample(0.2)
+    estimator.sample(0.4)
+    assert estimator.rto == pytest.approx(0.225 + 4 * 0.125)
+    at_once = Estimator()
+    assert not at_once.known
+    at_once.sample(0.0)
+    assert at_once.known
+    at_once.sample(0.8)
+    assert at_once.rto == pytest.approx(0.1 + 4 * 0.2)
+    slow = Estimator()
+    slow.sample(100.0)
+    assert slow.rto == LONGEST
 
 
 def test_each_try_waits_longer_the_last_long_enough_and_none_beyond_the_limit() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pync.errors import UsageError
 from pync.proto import ports
-from pync.proto.targets import Block, Cover, Intervals, Name, Permutation, Shards, address_text, parse
+from pync.proto.targets import Block, Cover, Intervals, Name, Permutation, Shards, address_text, mix, parse
 
 
 def addresses(word: str) -> list[str]:
@@ -156,6 +156,17 @@ def test_shards_are_disjoint_and_complete(parts: int, number: int, codes: set[in
     asked = tuple(sorted(codes))
     shares = [Shards(part, parts, seed=seed).own(number, asked) for part in range(1, parts + 1)]
     assert sorted(code for share in shares for code in share) == list(asked)
+
+
+def test_shards_are_the_same_in_every_version() -> None:
+    """Machines that share a scan need not run the same release: the hash is SplitMix64's, after a fold."""
+    assert [mix(0), mix(1), mix(1 << 70)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x2A7B67AF6C6AD50E]
+    shares = [Shards(1, 3).own(number, tuple(range(1, 13))) for number in (0, 167772161)]
+    assert shares == [(1, 4, 12), (3, 5, 6, 7, 8, 9, 10, 11)]
+
+
+def test_a_block_is_written_as_the_range_it_is() -> None:
+    assert [str(Block(4, 167772160, size)) for size in (1, 2)] == ["10.0.0.0", "10.0.0.0-10.0.0.1"]
 
 
 def test_shards_are_even_and_spread_over_hosts_and_ports() -> None:
