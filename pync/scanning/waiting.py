@@ -42,7 +42,7 @@ class Place:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self.reason = "not asked yet"
+        self.reason = ""
         self.met = False
         self.tries = 0
 
@@ -122,10 +122,13 @@ class _Wait:
                 began = self._loop.now()
                 await self._turn()
                 self._running += 1
+                known = place.reason = place.reason or "no answer"
                 try:
                     state = await self._try(place)
                 finally:
                     self._running -= 1
+                if self._loop.now() >= self._deadline and state != self._options.until:
+                    place.reason = known  # a try that was cut short knows less than the one before
                 if state == self._options.until:
                     self._met(place, state, self._loop.now() - began)
                     return
@@ -188,7 +191,6 @@ class _Wait:
         return "connecting" in attempts
 
     async def _look(self, place: Place, channel: Channel, until: float) -> str:
-        place.reason = "connected"
         if channel.boundaries and place.endpoint.scheme == "udp":
             return await self._ask_udp(place, channel, until)
         if self._expect is None:
@@ -233,7 +235,7 @@ class _Wait:
             "ready": len(self._places) - len(missing),
             "total": len(self._places),
             "missing": [str(place) for place in missing[:20]],
-            "reason": missing[0].reason if missing else None,
+            "reason": (missing[0].reason or "not asked yet") if missing else None,
             "seconds": round(now - self._started, 3),
             "remaining": round(max(0.0, self._deadline - now), 3),
         }
@@ -241,7 +243,7 @@ class _Wait:
     def complaint(self) -> str:
         """The line that names what is missing when the time is up."""
         missing = [place for place in self._places if not place.met]
-        named = ", ".join(f"{place} ({place.reason})" for place in missing[:8])
+        named = ", ".join(f"{place} ({place.reason or 'not asked yet'})" for place in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         return f"wait: not {self._options.until} after {self._options.wait:g}s: {named}{more}"
 

@@ -279,3 +279,19 @@ def _where(pid: int) -> str:
         return Path(f"/proc/{pid}/wchan").read_text()
     except OSError:
         return ""
+
+
+def test_a_try_cut_short_by_the_end_does_not_hide_what_was_known(stack: ExitStack) -> None:
+    """The first try is told "busy", the second one gets no word in time."""
+    sock = bound(stack)
+    sock.listen()
+
+    def serve() -> None:
+        with sock.accept()[0] as client:
+            client.sendall(b"421 busy\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with pytest.raises(TimedOut, match="but said '421 busy'"):
+        wait(f"127.0.0.1:{sock.getsockname()[1]}", expect="^220", wait=0.5)
+    thread.join(5)
