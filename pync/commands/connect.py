@@ -62,14 +62,17 @@ async def _dial_retrying(loop: Loop, options: ConnectOptions, report: Report) ->
     give_up = started + options.retry_for if options.retry_for is not None else None
     tries_left = options.retry if options.retry is not None else (1 << 62 if give_up is not None else 0)
     pause = options.retry_delay if options.retry_delay is not None else _RETRY_DELAY
+    last: NetworkError | TimedOut | None = None
     while True:
         try:
             return await _dial_once(loop, options, settings, report, give_up)
         except (NetworkError, TimedOut) as error:
             if tries_left <= 0:
                 raise
+            if last is None or isinstance(error, NetworkError):
+                last = error  # a try that our own limit cut short says less than the one before
             if give_up is not None and loop.now() >= give_up:
-                raise NetworkError(f"{error.message} (tried for {options.retry_for:g} s)") from None
+                raise NetworkError(f"{last.message} (tried for {options.retry_for:g} s)") from None
             report(Event("waiting", {"reason": error.message, "seconds": loop.now() - started}))
         tries_left -= 1
         wake = loop.now() + pause

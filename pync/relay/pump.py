@@ -10,6 +10,7 @@ from pync.relay.kernel import KernelMover
 from pync.relay.mover import LATER, SINK_READ, SOURCE_READ, SOURCE_WRITE, Refused
 from pync.relay.movers import CopyMover
 from pync.transport.channel import DATAGRAM_MAX, Channel
+from pync.transport.stdio import OutputClosed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def _bucket(rate: float) -> TokenBucket:
     from pync.proto.pacing import TokenBucket
 
     return TokenBucket(rate)
+
+
+class Gone(Nothing):
+    """A stdout whose reader left: as long as nothing more comes, nothing is lost."""
+
+    def write(self, view: memoryview) -> int:
+        raise OutputClosed
 
 
 class PumpOwner(Protocol):
@@ -135,13 +143,18 @@ class Pump:
         """True when an error while filling may be the sink's: the mover touches both sides in one call."""
         return isinstance(self._mover, KernelMover)
 
-    def throw_away(self) -> None:
-        """The sink takes no more, which is no failure: take on, so that the source's end is noticed."""
+    def redirect(self, sink: Channel) -> None:
+        """The sink takes no more. Take on, for another one, so that the source's end is noticed."""
         self._unwait()
         self._mover.close()
-        self.sink = Nothing()
-        self._mover = CopyMover(self.source, self.sink)
+        self.sink = sink
+        self._mover = CopyMover(self.source, sink)
         self._wake_later()
+
+    @property
+    def holds(self) -> bool:
+        """True while something was taken that the sink does not have yet."""
+        return bool(self._mover.pending)
 
     def stop_taking(self) -> None:
         """Take nothing more from the source; `done` follows once what was taken is out."""

@@ -20,7 +20,7 @@ from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut,
 from pync.loop import Loop, Timer
 from pync.relay.mover import Tap, Transform
 from pync.relay.movers import choose
-from pync.relay.pump import Nothing, Pump
+from pync.relay.pump import Gone, Nothing, Pump
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.stdio import OutputClosed, Stdio
 
@@ -33,6 +33,8 @@ else:
 # How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
 # would go on for a quarter of an hour; nobody waits that long for an exit status.
 _CONFIRM_SECONDS = 60.0
+# How long a peer may take to end, silently, after the reader of our stdout left.
+_LAST_WORDS_SECONDS = 0.5
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
 
@@ -336,9 +338,9 @@ class Relay:
         if isinstance(error, PyncError):
             self._finish("error", error)
         elif isinstance(error, BrokenPipeError) and self._stdout is not None:
-            self._finish("stdout-closed", None, output_closed=True)
+            self._output_broke()
         elif isinstance(error, BrokenPipeError) and pump is self.down and self.local.may_stop_reading:
-            pump.throw_away()
+            pump.redirect(Nothing())
         else:
             kind = NetworkError if _from_network(error) else LocalError
             name = self.local.peer or ("stdin" if pump is self.up else "stdout")
@@ -390,7 +392,21 @@ class Relay:
     # --- the end -------------------------------------------------------------------------------------
 
     def _output_broke(self) -> None:
-        self._finish("stdout-closed", None, output_closed=True)
+        """The reader of our stdout left. One that had all it wants (tar, after the end of its archive) leaves
+        just before the peer's FIN comes: then nothing is lost, and nobody is told of a failure."""
+        assert self._stdout is not None
+        self.loop.watch_error(self._stdout.write_fd, None)
+        if self.down.done or isinstance(self.down.sink, Gone):
+            return
+        if self.down.holds:
+            self._output_closed()
+        else:
+            self.down.redirect(Gone())
+            self._at(self.loop.now() + _LAST_WORDS_SECONDS, self._output_closed)
+
+    def _output_closed(self) -> None:
+        if not self.down.done:
+            self._finish("stdout-closed", None, output_closed=True)
 
     def abort(self, why: str, error: PyncError | None = None) -> None:
         """End now (a signal, a deadline): received bytes are written out as far as that needs no waiting."""

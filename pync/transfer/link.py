@@ -166,8 +166,10 @@ class Link:
 
         self._sealer, self._opener = sealer, opener
         size = secret.RECORD_MAX + secret.HEADER.size + secret.TAG_SIZE
-        self._sealed_in = aligned_buffer(size)
-        self._seal_out = aligned_buffer(size)
+        # What follows a record's header is read in one call: that is what must lie on a cache line.
+        before = 64 - secret.HEADER.size
+        self._sealed_in = aligned_buffer(before + size)[before:]
+        self._seal_out = aligned_buffer(before + size)[before:]
         rest = self._in[self._start : self._end]  # records that came right behind the last plain frame
         self._sealed_end = len(rest)
         self._sealed_in[: len(rest)] = rest
