@@ -1,4 +1,4 @@
-"""The reader of our stdout leaves first: a failure only if something is still to be written (3.3, 4 and 5)."""
+"""The reader of our stdout leaves: a failure only if something is still to be written (3.3, 4 and 5)."""
 
 import os
 import signal
