@@ -195,12 +195,13 @@ class Pump:
                     self._source_empty = False
                     self._wait(SOURCE_READ, mover)
                     break
+                elif self.taken + self.moved - before > _TURN:
+                    # Only here, with nothing pending: what was filled may lie in memory that all pumps share.
+                    self._wake_later()
+                    break
                 else:
                     filling = True
                     if self._fill(mover):
-                        break
-                    if self.taken + self.moved - before > _TURN:
-                        self._wake_later()
                         break
         except Refused:
             self._fall_back()

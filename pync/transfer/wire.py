@@ -238,7 +238,8 @@ class Wire(Link):
 
         The rest is made up with zeros: the length was promised. The caller ends such a body as broken.
         """
-        send = self._sendfile if self._sealer is None and self.channel.plain else self._send_read
+        direct = self._sealer is None and self.channel.plain and hasattr(os, "sendfile")
+        send = self._sendfile if direct else self._send_read
         self.quiet = True
         await self.flush()
         done = 0

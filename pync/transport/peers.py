@@ -167,8 +167,11 @@ def tell_addresses(sock: socket.socket) -> None:
         if sock.family == socket.AF_INET
         else (socket.IPPROTO_IPV6, 49, 25)  # IPV6_RECVPKTINFO, IPV6_RECVERR
     )
-    sock.setsockopt(level, pktinfo, 1)
-    sock.setsockopt(level, recverr, 1)
+    for option in (pktinfo, recverr):
+        try:
+            sock.setsockopt(level, option, 1)
+        except OSError:
+            pass  # replies then leave by the route's choice, and a refusal goes unnoticed
 
 
 class DatagramListener:
