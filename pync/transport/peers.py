@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from pync.endpoint import show
 from pync.loop import Loop
-from pync.transport.channel import WANT_READ, WANT_WRITE, aligned_buffer
+from pync.transport.channel import WANT_READ, WANT_WRITE, aligned_buffer, scratch
 from pync.transport.datagram import (
     ANCILLARY,
     DONTWAIT,
@@ -48,6 +48,7 @@ class DatagramPeer(DatagramChannel):
         self._error: OSError | None = None
         self._on_read: Callable[[], None] | None = None
         self._scheduled = False
+        self._alone = False
         self.address = address
         self.peer = show(listener.sock.family, address) if address else "unix-dgram (unnamed)"
         self.local = _printable(hit)
@@ -100,8 +101,11 @@ class DatagramPeer(DatagramChannel):
 
     def read_into(self, view: memoryview) -> int | None:
         if not self._inbox:
-            self._raise_error()
-            return WANT_READ
+            self.raise_error()
+            batch = self._listener.receive_for(self, scratch()) if self._alone else None
+            if batch is None:
+                return WANT_READ
+            self.deliver(memoryview(bytes(batch[0])), batch[1])
         data, size = self._inbox[0]
         datagram = data[:size]
         view[: len(datagram)] = datagram
@@ -114,8 +118,8 @@ class DatagramPeer(DatagramChannel):
 
     def take_batch(self, buffer: memoryview) -> tuple[memoryview, int] | None:
         if not self._inbox:
-            self._raise_error()
-            return None
+            self.raise_error()
+            return self._listener.receive_for(self, buffer) if self._alone else None
         batch = self._inbox[0]
         self._taken()
         return batch
@@ -123,10 +127,9 @@ class DatagramPeer(DatagramChannel):
     def _taken(self) -> None:
         data, _ = self._inbox.popleft()
         self._waiting -= len(data) + 1
-        if self._waiting <= _INBOX_MAX // 2:
-            self._listener.resume()
 
-    def _raise_error(self) -> None:
+    def raise_error(self) -> None:
+        """Raise what the peer's host answered, once."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -135,20 +138,28 @@ class DatagramPeer(DatagramChannel):
         return self._sendmsg(view, [])
 
     def _sendmsg(self, view: memoryview, ancillary: list[Any]) -> int:
-        self._raise_error()
+        self.raise_error()
         if not self.address:
             raise OSError(errno.EDESTADDRREQ, "the peer has no address to answer to")
         return self._listener.send(view, self._reply_from + ancillary, self.address)
 
     def watch_read(self, loop: Loop, callback: Callable[[], None] | None) -> None:
         self._on_read = callback
+        if self._alone:
+            loop.watch_read(self._listener.fd, callback)
         self._notify_soon_if_more()
+
+    def take_over(self) -> None:
+        """From now on this is the only peer, and reads from the socket itself."""
+        self._alone = True
 
     def watch_write(self, loop: Loop, callback: Callable[[], None] | None) -> None:
         self._listener.watch_write(self, callback)
 
     def detach(self, loop: Loop) -> None:
         self._on_read = None
+        if self._alone:
+            loop.watch_read(self._listener.fd, None)
         self._listener.watch_write(self, None)
 
     def close(self) -> None:
@@ -177,8 +188,8 @@ def tell_addresses(sock: socket.socket) -> None:
 class DatagramListener:
     """A bound datagram socket. `on_peer(peer)` is asked about each new peer: False ignores it in silence.
 
-    With `exclusive`, one peer is all there will be, and its full inbox stops the reading, so that the
-    kernel's buffer does the rest; else a full inbox loses that peer's datagrams and nobody else's.
+    With `exclusive`, one peer is all there will be: it reads from the socket itself, at its own pace, and
+    what others send is thrown away. Else a full inbox loses that peer's datagrams and nobody else's.
     """
 
     def __init__(
@@ -192,13 +203,14 @@ class DatagramListener:
         sock.setblocking(False)
         self.loop = loop
         self.sock = sock
+        self.fd = sock.fileno()
         self.exclusive = exclusive
         self.lost = 0  # datagrams dropped for a full inbox
         self._on_peer = on_peer
         self._peers: dict[tuple[Any, bytes], DatagramPeer] = {}
         self._writers: dict[DatagramPeer, Callable[[], None]] = {}
         self._buffer = aligned_buffer(1 << 16)
-        self._paused = False
+        self._handed_over = False
         self._received_bytes = 0
         tell_addresses(sock)
         inet = sock.family in (socket.AF_INET, socket.AF_INET6)
@@ -208,7 +220,7 @@ class DatagramListener:
     def _readable(self) -> None:
         before = self._received_bytes
         for _ in range(_BURST):
-            if self._paused or self._received_bytes - before > _BURST_BYTES:
+            if self._handed_over or self._received_bytes - before > _BURST_BYTES:
                 return
             try:
                 count, ancillary, _, address = self.sock.recvmsg_into([self._buffer], ANCILLARY, DONTWAIT)
@@ -230,17 +242,26 @@ class DatagramListener:
             peer.deliver(data, size)
             if self._on_peer(peer):
                 self._peers[peer.key] = peer
+                if self.exclusive:
+                    self._handed_over = True
+                    self.loop.watch_read(self.fd, None)
+                    peer.take_over()
         elif not peer.deliver(data, size):
             self.lost += -(-count // size)
-        elif self.exclusive and peer.buffered > _INBOX_MAX:
-            self._paused = True
-            self.loop.watch_read(self.sock.fileno(), None)
 
-    def resume(self) -> None:
-        """A peer has room again."""
-        if self._paused and self.sock.fileno() >= 0:
-            self._paused = False
-            self.loop.watch_read(self.sock.fileno(), self._readable)
+    def receive_for(self, peer: DatagramPeer, buffer: memoryview) -> tuple[memoryview, int] | None:
+        """The next datagrams of `peer`, the only one; None for not now. Raises what its host answered."""
+        while True:
+            try:
+                count, ancillary, _, address = self.sock.recvmsg_into([buffer], ANCILLARY, DONTWAIT)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                self._failed(error)
+                peer.raise_error()
+                continue
+            if ((address or ""), _address_hit(ancillary)) == peer.key:
+                return buffer[:count], gro_size(ancillary) or max(count, 1)
 
     def _failed(self, error: OSError) -> None:
         """An ICMP error came back: tell the peer it is about (the error queue knows the address)."""
