@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
@@ -15,6 +15,9 @@ from pync.transfer.root import Refused, failed
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import WANT_WRITE, ready
 from pync.transport.stdio import OutputClosed, Stdio
+
+if TYPE_CHECKING:
+    from pync.transfer.writer import Behind
 
 _ZEROS = bytes(256 << 10)
 # Below these, starting a thread, or handing a piece to it, costs more than it gives.
@@ -70,14 +73,20 @@ class KernelSink(PartSink):
     """Into a partial file inside the kernel (splice). What is hashed is read back from the file: the digest
     is that of what is really there, at half the cost of the way through our memory."""
 
-    def __init__(self, part: Part, hasher: Any, wire: Wire) -> None:
+    def __init__(self, part: Part, hasher: Any, wire: Wire, *, behind: bool) -> None:
+        """`behind`: a second thread hashes."""
         super().__init__(part, hasher)
+        self._behind: Behind | None = None
+        if behind:
+            from pync.transfer.writer import Behind
+
+            self._behind = Behind(part.fd, hasher)
         self._mover: SpliceMover | None = SpliceMover(wire.channel.read_fd, part.fd)
         # Told with the next bytes, or at the end: these ones were taken from the wire and must be counted.
         self._refused: Refused | None = None
 
     async def carry(self, wire: Wire, most: int) -> int:
-        self.idle()
+        self._check()
         mover, part = self._mover, self._part
         if mover is None or not wire.carries:
             return 0
@@ -85,16 +94,29 @@ class KernelSink(PartSink):
         try:
             count = await wire.carry(mover, min(most, CARRIED))
         except KernelRefused:
-            self.close()  # with nothing in its hands: go on through our memory
+            self._close_mover()  # with nothing in its hands: go on through our memory
             return 0
         except OSError as error:
             raise failed(error) from None
         written = count - mover.held
-        digests.update_from(self.hasher, part.fd, part.at, written)
+        try:
+            self._hash(part.at, written)
+        except OSError as error:
+            self._refused = failed(error)
         part.at += written
         if mover.held:
             await self._stuck(wire, mover)
         return count
+
+    def _hash(self, offset: int, count: int) -> None:
+        if self._behind is not None:
+            self._behind.hash(offset, count)
+        else:
+            digests.update_from(self.hasher, self._part.fd, offset, count)
+
+    async def write(self, wire: Wire, view: memoryview) -> None:
+        self.idle()
+        await super().write(wire, view)
 
     async def _stuck(self, wire: Wire, mover: SpliceMover) -> None:
         """The file took less than the wire gave: a full disk, or a file system that refuses in the middle."""
@@ -102,19 +124,33 @@ class KernelSink(PartSink):
             mover.drain()
         except KernelRefused:
             held = mover.rescue()
-            self.close()
+            self._close_mover()
             await self.write(wire, memoryview(held))
         except OSError as error:
             self._refused = failed(error)
 
     def idle(self) -> None:
+        if self._behind is not None:
+            try:
+                self._behind.wait()
+            except OSError as error:
+                self._refused = self._refused or failed(error)
+        self._check()
+
+    def _check(self) -> None:
         if self._refused is not None:
             raise self._refused
 
-    def close(self) -> None:
+    def _close_mover(self) -> None:
         if self._mover is not None:
             self._mover.close()
             self._mover = None
+
+    def close(self) -> None:
+        self._close_mover()
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.close()
 
 
 class ThreadSink(PartSink):
@@ -144,7 +180,8 @@ def sink_for(part: Part, hasher: Any, size: int, wire: Wire) -> PartSink:
     """What is faster for a body of `size` bytes."""
     sealed = wire.sealed
     if size >= WORTH_A_PIPE and not sealed and wire.channel.plain and can_splice():
-        return KernelSink(part, hasher, wire)
+        behind = size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= CPUS
+        return KernelSink(part, hasher, wire, behind=behind)
     if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= (CPUS_SEALED if sealed else CPUS):
         return ThreadSink(part, hasher)
     return PartSink(part, hasher)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from _queue import SimpleQueue
 from typing import Any
 
+from pync.transfer import digests
 from pync.transfer.part import Part
 
 
@@ -43,6 +44,54 @@ class Writer:
             self._pending = False
             self._done.get()
         self._jobs.put(None)
+
+
+class Behind:
+    """Hashes what was written to a file, a little behind whoever writes it. `close` must be called."""
+
+    _AHEAD = 4  # pieces that may wait: more would be out of the processor's cache when their turn comes
+
+    def __init__(self, fd: int, hasher: Any) -> None:
+        from _thread import start_new_thread
+
+        self._jobs: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._done: SimpleQueue[OSError | None] = SimpleQueue()
+        self._pending = 0
+        start_new_thread(_hash, (fd, hasher, self._jobs, self._done))
+
+    def hash(self, offset: int, count: int) -> None:
+        """Hash `count` bytes from `offset`, after those before. Raises OSError for an earlier piece."""
+        self._settle(self._AHEAD)
+        self._jobs.put((offset, count))
+        self._pending += 1
+
+    def wait(self) -> None:
+        """Until everything is hashed. Raises OSError."""
+        self._settle(0)
+
+    def _settle(self, most: int) -> None:
+        while self._pending > most:
+            self._pending -= 1
+            error = self._done.get()
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """End the thread, once it is done with what it has. Idempotent."""
+        while self._pending:
+            self._pending -= 1
+            self._done.get()
+        self._jobs.put(None)
+
+
+def _hash(fd: int, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
+    while (job := jobs.get()) is not None:
+        error: OSError | None = None
+        try:
+            digests.update_from(hasher, fd, *job)
+        except OSError as failure:
+            error = failure
+        done.put(error)
 
 
 def _work(part: Part, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
