@@ -21,7 +21,7 @@ from pync.commands.wiring import (
 )
 from pync.errors import ExitCode, NetworkError, TimedOut, reason
 from pync.loop import READ, Loop
-from pync.relay.relay import Outcome
+from pync.relay.policy import Outcome
 from pync.report import Event, Report
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.dial import DialSettings, dial

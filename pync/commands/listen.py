@@ -12,7 +12,7 @@ from pync.commands.wiring import Progress, Totals, code_of
 from pync.endpoint import host_of
 from pync.errors import ExitCode, Interrupted, LocalError, PyncError, TimedOut, reason
 from pync.loop import Loop, Task
-from pync.relay.relay import Outcome
+from pync.relay.policy import Outcome
 from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.listen import Acceptor, Bound, bind

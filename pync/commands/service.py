@@ -25,7 +25,8 @@ from pync.commands.wiring import (
 )
 from pync.errors import IntegrityError, Interrupted, LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
-from pync.relay.relay import Outcome, Policy, Relay
+from pync.relay.policy import Outcome, Policy
+from pync.relay.relay import Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.stdio import Stdio

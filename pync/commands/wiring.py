@@ -10,7 +10,8 @@ from pync.commands.options import SocketOptions, StreamOptions
 from pync.endpoint import Endpoint
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, reason
 from pync.loop import Flag, Loop, Timer
-from pync.relay.relay import Filters, Outcome, Policy, Relay
+from pync.relay.policy import Filters, Outcome, Policy
+from pync.relay.relay import Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.dial import DialSettings

@@ -16,19 +16,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, reason
+from pync.errors import LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Loop, Timer
-from pync.relay.mover import Tap, Transform
 from pync.relay.movers import choose
+from pync.relay.policy import Filters, Outcome, Policy
 from pync.relay.pump import Gone, Nothing, Pump
 from pync.transport.channel import WANT_READ, Channel
 from pync.transport.stdio import OutputClosed, Stdio
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from pync.lean import NamedTuple
 
 # How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
 # would go on for a quarter of an hour; nobody waits that long for an exit status.
@@ -38,46 +32,9 @@ _LAST_WORDS_SECONDS = 0.5
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
 
-
-class Policy(NamedTuple):
-    """When a relay ends, in its own terms; durations in seconds."""
-
-    shutdown: bool = True  # pass the end of our input on
-    quit_on_peer_eof: bool = False
-    quit_after: float | None = None
-    idle_timeout: float | None = None
-    end_when_sent: bool = False  # our input's end, confirmed by the peer's system, ends the relay
-    receive_only: bool = False  # there is no input
-    discard_received: bool = False
-    max_bytes: int | None = None
-    max_packets: int | None = None
-    rate: float | None = None
-
-
-class Filters(NamedTuple):
-    """What sees or changes the bytes. With none of it the fast movers can work."""
-
-    sent: tuple[Transform, ...] = ()
-    received: tuple[Transform, ...] = ()
-    tap_sent: Tap | None = None  # what went out, as it went
-    tap_received: Tap | None = None  # what came in, as it came
-    datagram_size: int | None = None
-    line_delay: float | None = None
-
-
-class Outcome(NamedTuple):
-    """How a relay ended. `error` is None for a good end; `output_closed` is the quiet 141."""
-
-    reason: str
-    sent: int
-    received: int
-    seconds: float
-    error: PyncError | None = None
-    output_closed: bool = False
-
-    @property
-    def code(self) -> ExitCode:
-        return ExitCode.OK if self.error is None else self.error.code
+_NETWORK = frozenset(
+    {errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN, errno.ETIMEDOUT}
+)
 
 
 class Relay:
@@ -449,4 +406,4 @@ class Relay:
 
 def _from_network(error: OSError) -> bool:
     """Whether an error of a call that touches both sides can only be the connection's."""
-    return isinstance(error, ConnectionError | TimeoutError) or error.errno in (110, 111, 112, 113, 101, 100)
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in _NETWORK
