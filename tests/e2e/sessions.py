@@ -13,6 +13,9 @@ from tests.harness import PATIENCE, Process, Processes, wait_ready
 # Long enough for a process to do the wrong thing, short enough to wait for nothing to happen.
 MOMENT = 0.3
 
+# A receive buffer that a sender fills at once; one of the system's choosing may grow to tens of megabytes.
+SMALL = 1 << 16
+
 
 class Session(NamedTuple):
     process: Process
@@ -203,9 +206,8 @@ def closed_at_once(peer: socket.socket) -> bool:
         return True
 
 
-def flood(peer: socket.socket) -> None:
-    """Send for ever: ends with the error that stops it."""
-    block = b"flood" * 20_000
+def flood(peer: socket.socket, block: bytes = b"flood" * 20_000) -> None:
+    """Send `block` again and again: ends with the error that stops it."""
     while True:
         peer.sendall(block)
 

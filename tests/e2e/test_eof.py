@@ -9,7 +9,17 @@ from threading import Thread
 
 import pytest
 
-from tests.e2e.sessions import MOMENT, flood, is_reset, one_line, read_exactly, read_to_end, reset, silent
+from tests.e2e.sessions import (
+    MOMENT,
+    SMALL,
+    flood,
+    is_reset,
+    one_line,
+    read_exactly,
+    read_to_end,
+    reset,
+    silent,
+)
 from tests.harness import pattern
 
 BULK = pattern(3_000_000)
@@ -199,6 +209,7 @@ def test_reset_after_our_end_is_not_a_zero(sessions, role):
 def test_writing_to_a_dead_peer_is_1(sessions, role, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"y" * 20_000_000)
+    sessions.receive_buffer = SMALL
     with source.open("rb") as stdin:
         process, peer = sessions.open(role, stdin=stdin)
         read_exactly(peer, 1000)
@@ -303,6 +314,7 @@ def test_send_only_ends_when_our_input_is_acknowledged(sessions, role):
 def test_send_only_does_not_end_before_all_is_acknowledged(sessions, role, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"z" * 30_000_000)
+    sessions.receive_buffer = SMALL
     with source.open("rb") as stdin:
         process, peer = sessions.open(role, "--send-only", stdin=stdin)
         assert not process.ends(MOMENT)  # the peer does not read
@@ -313,6 +325,7 @@ def test_send_only_does_not_end_before_all_is_acknowledged(sessions, role, tmp_p
 def test_send_only_with_a_reset_is_1(sessions, role, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"z" * 30_000_000)
+    sessions.receive_buffer = SMALL
     with source.open("rb") as stdin:
         process, peer = sessions.open(role, "--send-only", stdin=stdin)
         peer.recv(1000)

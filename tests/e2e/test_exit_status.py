@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.e2e.sessions import one_line, read_exactly, read_to_end
+from tests.e2e.sessions import SMALL, one_line, read_exactly, read_to_end
 from tests.harness import PYNC, free_port
 
 
@@ -203,6 +203,7 @@ def test_signals_ignored_by_the_parent_stay_ignored(sessions):
 def test_peer_that_went_away_before_reading_is_not_0(sessions, role, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"q" * 10_000_000)
+    sessions.receive_buffer = SMALL
     with source.open("rb") as stdin:
         process, peer = sessions.open(role, stdin=stdin)
         peer.close()

@@ -9,7 +9,16 @@ import subprocess
 
 import pytest
 
-from tests.e2e.sessions import closed_at_once, echoes, one_line, read_exactly, read_to_end, reset
+from tests.e2e.sessions import (
+    SMALL,
+    closed_at_once,
+    echoes,
+    flood,
+    one_line,
+    read_exactly,
+    read_to_end,
+    reset,
+)
 from tests.harness import PYNC, pattern
 
 DATA = pattern(2_000_000)
@@ -56,6 +65,7 @@ def test_a_byte_at_a_time(sessions, role):
 
 def test_peer_closes_early_with_data_on_its_way(sessions, role, tmp_path):
     """It closes without having read all: what it sent before is on stdout, and the exit status tells."""
+    sessions.receive_buffer = SMALL
     (tmp_path / "source").write_bytes(DATA * 5)
     with (tmp_path / "source").open("rb") as stdin:
         process, peer = sessions.open(role, stdin=stdin)
@@ -114,7 +124,7 @@ def test_disk_full(sessions, role, tmp_path):
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
         )
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            peer.sendall(DATA * 20)
+            flood(peer, DATA)
         done = process.wait()
     assert done.code == 2
     one_line(done.err)
@@ -131,7 +141,7 @@ def test_disk_really_full(sessions, tmp_path):
         with (disk / "out").open("wb") as stdout:
             process, peer = sessions.connect(stdin=subprocess.DEVNULL, stdout=stdout)
             with pytest.raises((ConnectionResetError, BrokenPipeError)):
-                peer.sendall(DATA * 20)
+                flood(peer, DATA)
             done = process.wait()
         assert done.code == 2
         assert "no space left" in one_line(done.err)
@@ -149,6 +159,7 @@ def test_disk_really_full(sessions, tmp_path):
 )
 def test_signals_in_states(sessions, role, state, signum, tmp_path):
     if state == "sending to a full peer":
+        sessions.receive_buffer = SMALL
         (tmp_path / "source").write_bytes(DATA * 10)
         with (tmp_path / "source").open("rb") as stdin:
             process, peer = sessions.open(role, stdin=stdin)
@@ -157,7 +168,7 @@ def test_signals_in_states(sessions, role, state, signum, tmp_path):
         process, peer, stdout = sessions.unread(role)
         peer.settimeout(0.3)
         with pytest.raises(TimeoutError):
-            peer.sendall(DATA * 20)
+            flood(peer, DATA)
         assert stdout.read(10) == DATA[:10]
     else:
         process, peer = sessions.open(role)
