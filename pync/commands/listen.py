@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from pync.commands.access import AccessRules
 from pync.commands.options import ListenOptions
 from pync.commands.service import Service
 from pync.commands.session import output_closed
 from pync.commands.wiring import Progress, Totals, code_of
 from pync.endpoint import host_of
-from pync.errors import ExitCode, Interrupted, LocalError, PyncError, TimedOut, reason
+from pync.errors import ExitCode, Interrupted, PyncError, TimedOut
 from pync.loop import Loop, Task
 from pync.relay.policy import Outcome
 from pync.report import Event, Report
@@ -82,10 +80,10 @@ class Server:
             endpoint = endpoint._replace(scheme="udp")
         self._bound = bound = bind(endpoint, self.service.socket_settings)
         self.service.listening(bound.facts())
-        if options.port_file is not None:
-            write_port_file(options.port_file, bound)
-        if options.ready_fd is not None:
-            tell_ready(options.ready_fd)
+        if options.port_file is not None or options.ready_fd is not None:
+            from pync.transport.readiness import tell
+
+            tell(bound, options.port_file, options.ready_fd)
         self.rules.watch(self.loop, self.report)
         if bound.datagram:
             for sock in bound.sockets:
@@ -230,25 +228,3 @@ def raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ImportError, OSError, ValueError):
         pass
-
-
-def write_port_file(path: str, bound: Bound) -> None:
-    """The port alone on a line (a Unix listener: its path), whole at once, by rename; raises LocalError."""
-    text = str(bound.port or bound.facts()[0].get("path", 0))
-    draft = f"{path}.{os.getpid()}"
-    try:
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(draft, path)
-    except OSError as error:
-        raise LocalError(f"--port-file {path}: {reason(error)}") from None
-
-
-def tell_ready(fd: int) -> None:
-    """One newline on `fd`, then close it; raises LocalError."""
-    try:
-        os.write(fd, b"\n")
-        if fd > 2:
-            os.close(fd)
-    except OSError as error:
-        raise LocalError(f"--ready-fd {fd}: {reason(error)}") from None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from pync.errors import LocalError, PyncError, reason
+from pync.errors import PyncError
 from pync.loop import Loop, Task
 from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.listen import Acceptor, Bound, bind
+from pync.transport.readiness import tell
 from pync.transport.settings import SocketSettings
 from pync.transport.stream import StreamSocket
 
@@ -77,7 +77,7 @@ class Host:
                 by = self._loop.now() + TLS_SECONDS
                 channel = await start_tls(self._loop, channel, self._tls, server=True, name=None, deadline=by)
         except PyncError as error:
-            facts = {"sent": 0, "received": 0, "reason": error.message}
+            facts = {"sent": 0, "received": 0, "seconds": 0.0, "reason": error.message}
             self._report(Event("closed", {**channel.facts(), **facts}))
             channel.detach(self._loop)
             channel.close()
@@ -125,32 +125,8 @@ def open_host(
             report(Event("listening", facts))
         if said:
             report(Event("secured", said))
-        if options.port_file is not None:
-            write_port_file(options.port_file, bound.port)
-        if options.ready_fd is not None:
-            tell_ready(options.ready_fd)
+        tell(bound, options.port_file, options.ready_fd)
     except BaseException:
         bound.close()
         raise
     return Host(loop, bound, report, serving.client, serving.fail, tls, keep=keep)
-
-
-def write_port_file(path: str, port: int) -> None:
-    """The port alone on a line, whole at once, by rename. Raises LocalError."""
-    draft = f"{path}.{os.getpid()}"
-    try:
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(f"{port}\n")
-        os.replace(draft, path)
-    except OSError as error:
-        raise LocalError(f"--port-file {path}: {reason(error)}") from None
-
-
-def tell_ready(fd: int) -> None:
-    """One newline on `fd`, then close it. Raises LocalError."""
-    try:
-        os.write(fd, b"\n")
-        if fd > 2:
-            os.close(fd)
-    except OSError as error:
-        raise LocalError(f"--ready-fd {fd}: {reason(error)}") from None

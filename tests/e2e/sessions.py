@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from tests.harness import PATIENCE, Process, Processes, wait_ready
+from tests.harness import PATIENCE, Process, Processes
 
 # Long enough for a process to do the wrong thing, short enough to wait for nothing to happen.
 MOMENT = 0.3
@@ -106,18 +106,7 @@ class Sessions:
 
     def listen_at(self, endpoint: str, *options: Any, **popen: Any) -> Process:
         """`pync listen OPTIONS ENDPOINT` on something without a port, once it is ready."""
-        reader, writer = os.pipe()
-        try:
-            ready = ("--ready-fd", str(writer))
-            process = self.processes.pync("listen", *options, *ready, endpoint, pass_fds=(writer,), **popen)
-            os.close(writer)
-            writer = -1
-            wait_ready(process, reader)
-        finally:
-            os.close(reader)
-            if writer >= 0:
-                os.close(writer)
-        return process
+        return self.processes.listen(*options, endpoint, **popen)
 
     def client(self, process: Process, host: str = "127.0.0.1") -> socket.socket:
         """One more connection to a listening process."""
