@@ -115,15 +115,16 @@ class Serving:
     async def client(self, channel: Channel) -> None:
         """One client, from greeting to goodbye; owned by the Host, which closes it."""
         self._active += 1
+        begin = self._loop.now()
         try:
             tally = await self._handle(channel)
         except Busy as error:
-            self._told(channel, error)
+            self._told(channel, begin, error)
         except Lost as error:
-            self._told(channel, error)
+            self._told(channel, begin, error)
             self._cut(error)
         except PyncError as error:
-            self._told(channel, error)
+            self._told(channel, begin, error)
             self._unserved(error)
         else:
             self._served(tally)
@@ -137,8 +138,9 @@ class Serving:
         elif self.met.is_set:
             self._wait_for_return(self._retry_for, lambda: self._given_up(error))
 
-    def _told(self, channel: Channel, error: PyncError) -> None:
-        self._report(Event("closed", {**channel.facts(), "sent": 0, "received": 0, "reason": error.message}))
+    def _told(self, channel: Channel, begin: float, error: PyncError) -> None:
+        facts = {"sent": 0, "received": 0, "seconds": round(self._loop.now() - begin, 3)}
+        self._report(Event("closed", {**channel.facts(), **facts, "reason": error.message}))
 
     def _served(self, tally: Tally) -> None:
         self._tallies.append(tally)

@@ -1,0 +1,178 @@
+"""What a run of send and one of recv have in common: how the other end is met, wires to it, figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from pync.commands.options import TransferOptions
+from pync.commands.wiring import dial_settings, socket_settings, tls_settings
+from pync.errors import PyncError, UsageError
+from pync.loop import Loop
+from pync.proto import transfer_messages as messages
+from pync.proto.pacing import TokenBucket
+from pync.report import Event, Report
+from pync.transfer.calls import Dial
+from pync.transfer.events import Progress, Tally
+from pync.transfer.handshake import Secret
+from pync.transfer.host import open_host
+from pync.transfer.serving import Busy, Serving
+from pync.transfer.sink import OutputClosed
+from pync.transfer.wire import Limits, Lost, Wire
+from pync.transport.channel import Channel
+from pync.transport.dial import dial
+
+
+def refuse_datagrams(name: str, options: TransferOptions) -> None:
+    """Raises UsageError."""
+    if options.udp or options.endpoint.scheme in ("udp", "unix-dgram"):
+        raise UsageError(f"{name} over datagrams (-u) is not there yet", hint="leave out -u: TCP delivers")
+
+
+def reach(loop: Loop, options: TransferOptions, report: Report) -> Dial:
+    """How to dial the other end, each try within `--timeout`."""
+    settings = dial_settings(options, options.endpoint)
+
+    async def one_try(until: float) -> Channel:
+        by = until if options.timeout is None else min(until, loop.now() + options.timeout)
+        return await dial(loop, options.endpoint, settings, report, by)
+
+    return one_try
+
+
+async def run_raw(run: Any, loop: Loop, options: TransferOptions, report: Report) -> None:
+    """`run` (send_raw, recv_raw) with what it needs to dial or to listen."""
+    settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
+    await run(loop, options, report, reach(loop, options, report), settings, tls)
+
+
+class Exchange(ABC):
+    """One run, with one other end or several: its wires, and what was moved over those that are gone."""
+
+    limits = Limits()
+    way = ""  # how the bodies go, in the words of the events: sent or received
+    duplex = False
+
+    def __init__(
+        self, loop: Loop, options: TransferOptions, report: Report, secret: Secret, *, several: bool
+    ) -> None:
+        self.several = several  # whether more than one other end may come
+        self._loop = loop
+        self._report = report
+        self._shared = options
+        self._secret = secret
+        self._wires: dict[Wire, float] = {}  # since when each is there
+        self._moved = 0
+        self._serving: Serving | None = None
+        self._progress = Progress(loop, report, self.counters)
+        self.since: float | None = None  # the first one came, and was no stranger
+
+    def __enter__(self) -> Self:
+        if self._shared.progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    # --- figures -------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def total(self) -> int | None:
+        """Bytes of files of the whole run, as far as that is known."""
+
+    @abstractmethod
+    def total_of(self, wire: Wire) -> int | None:
+        """The same of what goes over one wire."""
+
+    def counters(self) -> dict[str, Any]:
+        """For the progress event; where several come they are also told apart."""
+        each = [(wire, _bodies(wire)) for wire in self._wires]
+        facts: dict[str, Any] = {"sent": 0, "received": 0, "total": self.total()}
+        facts[self.way] = self._moved + sum(moved for _, moved in each)
+        if self.several:
+            now = self._loop.now()
+            facts["peers"] = [
+                {
+                    "peer": wire.channel.peer,
+                    "sent": 0,
+                    "received": 0,
+                    self.way: moved,
+                    "total": self.total_of(wire),
+                    "seconds": round(now - self._wires[wire], 3),
+                }
+                for wire, moved in each
+            ]
+        return facts
+
+    def summarise(self, tally: Tally, since: float | None, peer: str) -> None:
+        """The last figures of one other end."""
+        facts = {**tally.facts(), "sent": 0, "received": 0, self.way: tally.size}
+        if self.several:
+            facts["peer"] = peer
+        now = self._loop.now()
+        self._report(Event("summary", {**facts, "seconds": round(now - (since or now), 3)}))
+
+    # --- one connection ------------------------------------------------------------------------------
+
+    def wire(self, channel: Channel) -> Wire:
+        """The wire over a new connection, which is announced."""
+        self._report(Event("connected", channel.facts()))
+        idle = self._shared.idle_timeout
+        wire = Wire(self._loop, channel, duplex=self.duplex, limits=self.limits, idle=idle)
+        if self._shared.rate is not None:
+            wire.bucket = TokenBucket(self._shared.rate)
+        return wire
+
+    def begin(self, wire: Wire) -> None:
+        """From now on bodies go over it."""
+        self._wires[wire] = self._loop.now()
+
+    def end(self, wire: Wire) -> None:
+        """Nothing goes over it any more; its bytes are kept in mind. Idempotent."""
+        if self._wires.pop(wire, None) is not None:
+            self._moved += _bodies(wire)
+
+    # --- meeting -------------------------------------------------------------------------------------
+
+    def met(self) -> None:
+        """The other end is no stranger."""
+        if self.since is None:
+            self.since = self._loop.now()
+        if self._serving is not None:
+            self._serving.met.set()
+
+    async def host(
+        self,
+        handle: Callable[[Channel], Awaitable[Tally]],
+        wanted: int | None,
+        bound: Callable[[int], None] = lambda port: None,
+    ) -> None:
+        """Listen, tell `bound` the port, and `handle` so many clients. Raises what went wrong."""
+        loop, options, report = self._loop, self._shared, self._report
+        serving = self._serving = Serving(
+            loop, report, handle, wanted=wanted, retry_for=options.retry_for, tries=options.tries
+        )
+        settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
+        host = open_host(loop, options, report, settings, tls, serving)
+        try:
+            bound(host.port)
+            await serving.finish(options.timeout)
+        finally:
+            host.close(Lost("stopped"))
+
+
+def _bodies(wire: Wire) -> int:
+    """Bytes of files that went over it, one way or the other."""
+    return wire.body_sent + wire.body_received + wire.unpacked
+
+
+def explain(wire: Wire, error: BaseException) -> None:
+    """Tell the other end why this one gives up; nothing when the connection is gone or the run is stopped."""
+    if isinstance(error, Busy):
+        wire.abort(messages.BUSY, error.message)
+    elif isinstance(error, PyncError) and not isinstance(error, Lost):
+        wire.abort(int(error.code), error.message)
+    elif isinstance(error, OutputClosed):
+        wire.abort(1, "its output was closed")
