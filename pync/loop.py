@@ -10,17 +10,17 @@ relay is ever interrupted half way through its bookkeeping.
 from __future__ import annotations
 
 import heapq
-import os
 import select
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from time import monotonic
 
 from pync.errors import Interrupted
-from pync.task import Callback, Flag, Suspension, Task
+from pync.task import Callback, Flag, Suspension, Task, Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from socket import socket
     from typing import Any, Self
 
 __all__ = ["READ", "WRITE", "Callback", "Flag", "Loop", "Task", "Timer"]
@@ -28,24 +28,18 @@ __all__ = ["READ", "WRITE", "Callback", "Flag", "Loop", "Task", "Timer"]
 READ = 1
 WRITE = 2
 
-_BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
+# What epoll and poll say, in the numbers on which all systems with a poll agree (and all pollers of ours).
+POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
+_BROKEN = POLLERR | POLLHUP | POLLNVAL
 
 
-class Timer:
-    """A callback at a moment; `cancel` is idempotent."""
+def new_poll() -> Any:
+    """A `select.poll`, or what plays one (milliseconds, register, modify, unregister) where there is none."""
+    if hasattr(select, "poll"):
+        return select.poll()
+    from pync.portable.poller import SelectPoll
 
-    __slots__ = ("callback", "when")
-
-    def __init__(self, when: float, callback: Callback | None) -> None:
-        self.when = when
-        self.callback = callback
-
-    def __lt__(self, other: Timer) -> bool:
-        return self.when < other.when
-
-    def cancel(self) -> None:
-        """The callback will not be called."""
-        self.callback = None
+    return SelectPoll()
 
 
 class _Watch:
@@ -63,24 +57,22 @@ class _Watch:
     @property
     def wanted(self) -> int:
         """The mask that serves the callbacks; 0 still reports errors and hang-ups, -1 is no interest."""
-        mask = (select.POLLIN if self.read else 0) | (select.POLLOUT if self.write else 0)
+        mask = (POLLIN if self.read else 0) | (POLLOUT if self.write else 0)
         return mask if mask or self.error else -1
 
 
 class Loop:
     """See the module. Not thread-safe, except `wake`."""
 
-    def __init__(self, *, force_poll: bool = False) -> None:
-        # epoll and poll use the same numbers for IN, OUT, ERR and HUP on Linux.
-        use_epoll = hasattr(select, "epoll") and not force_poll
-        self._poller: Any = select.epoll() if use_epoll else select.poll()
-        self._epoll = use_epoll
+    def __init__(self) -> None:
+        self._epoll = hasattr(select, "epoll")
+        self._poller: Any = select.epoll() if self._epoll else new_poll()
         self._watches: dict[int, _Watch] = {}
         self._always: dict[int, _Watch] = {}
         self._timers: list[Timer] = []
         self._soon: deque[Callback] = deque()
         self._signals: dict[int, Callback | None] = {}
-        self._wake: tuple[int, int] | None = None
+        self._wake: tuple[socket, socket] | None = None
         self._restore: Callback | None = None
         self._previous: dict[int, Any] = {}
         self.main: Task | None = None
@@ -239,45 +231,26 @@ class Loop:
 
         Raises what it raises, and TimeoutError at the deadline; the thread is then left to end by itself.
         """
-        from _thread import start_new_thread
+        from pync.threads import call
 
-        outcome: list[Any] = []
-        # The thread may outlive the loop, so it has a descriptor of its own, and closing it says "done".
-        done, writer = os.pipe()
-
-        def work() -> None:
-            try:
-                outcome.extend((function(*args), None))
-            except BaseException as error:
-                outcome.extend((None, error))
-            finally:
-                os.close(writer)
-
-        start_new_thread(work, ())
-        try:
-            if not await self.wait(done, READ, deadline):
-                raise TimeoutError
-        finally:
-            self.forget(done)
-            os.close(done)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+        return await call(self, function, args, deadline)
 
     # --- signals and running -------------------------------------------------------------------------
 
-    def _wake_pipe(self) -> tuple[int, int]:
+    def _wake_writer(self) -> int:
         if self._wake is None:
-            self._wake = os.pipe()
-            os.set_blocking(self._wake[0], False)
-            os.set_blocking(self._wake[1], False)
-            self.watch_read(self._wake[0], self._on_wake)
-        return self._wake
+            from socket import socketpair
+
+            self._wake = socketpair()
+            for end in self._wake:
+                end.setblocking(False)
+            self.watch_read(self._wake[0].fileno(), self._on_wake)
+        return self._wake[1].fileno()
 
     def _on_wake(self) -> None:
         assert self._wake is not None
         try:
-            numbers = os.read(self._wake[0], 512)
+            numbers = self._wake[0].recv(512)
         except BlockingIOError:
             return
         for number in numbers:
@@ -297,8 +270,7 @@ class Loop:
         if signal.getsignal(signum) is signal.SIG_IGN and signum not in self._signals:
             return
         if self._restore is None:
-            writer = self._wake_pipe()[1]
-            previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+            previous_fd = signal.set_wakeup_fd(self._wake_writer(), warn_on_full_buffer=False)
 
             def restore() -> None:
                 signal.set_wakeup_fd(previous_fd)
@@ -360,13 +332,13 @@ class Loop:
         if watch is None:
             return
         unwanted = event & watch.registered
-        if watch.read is not None and event & ~select.POLLOUT:
-            unwanted &= ~select.POLLIN
+        if watch.read is not None and event & ~POLLOUT:
+            unwanted &= ~POLLIN
             watch.read()
             if self._watches.get(fd) is not watch:
                 return
-        if watch.write is not None and event & ~(select.POLLIN | select.POLLPRI):
-            unwanted &= ~select.POLLOUT
+        if watch.write is not None and event & ~(POLLIN | POLLPRI):
+            unwanted &= ~POLLOUT
             watch.write()
             if self._watches.get(fd) is not watch:
                 return
@@ -387,13 +359,13 @@ class Loop:
                 callback()
 
     def close(self) -> None:
-        """Give back the poller, the wake-up pipe and the signal handlers; idempotent."""
+        """Give back the poller, the wake-up sockets and the signal handlers; idempotent."""
         if self._restore is not None:
             self._restore()
             self._restore = None
         if self._wake is not None:
-            for fd in self._wake:
-                os.close(fd)
+            for end in self._wake:
+                end.close()
             self._wake = None
         if self._epoll and not self._poller.closed:
             self._poller.close()

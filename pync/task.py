@@ -1,4 +1,4 @@
-"""Coroutines of a Loop: plain `async def` functions, driven without an event-loop framework.
+"""What a Loop runs: timers, and coroutines, plain `async def` functions driven without a framework.
 
 A coroutine waits by awaiting a Suspension; its Task goes on when the resume function is called.
 """
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from pync.loop import Loop
 
 Callback = Callable[[], None]
+
+
+class Timer:
+    """A callback at a moment; `cancel` is idempotent."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callback | None) -> None:
+        self.when = when
+        self.callback = callback
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
+
+    def cancel(self) -> None:
+        """The callback will not be called."""
+        self.callback = None
 
 
 class Suspension:

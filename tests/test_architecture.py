@@ -15,7 +15,7 @@ PACKAGE = Path(pync.__file__).parent
 
 # A module imports from its own layer and from those below, never from above.
 LAYERS = (
-    {"errors", "endpoint", "report", "loop", "task", "lean", "__init__"},  # leaves
+    {"errors", "endpoint", "report", "loop", "task", "threads", "lean", "portable", "__init__"},  # leaves
     {"proto"},
     {"transport"},
     {"relay"},

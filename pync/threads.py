@@ -1,0 +1,41 @@
+"""A blocking call in a thread of its own, awaited like anything else."""
+
+from __future__ import annotations
+
+from _thread import start_new_thread
+from collections.abc import Callable
+from socket import socketpair  # every poller takes it, where some take no pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pync.loop import Loop
+
+
+async def call(
+    loop: Loop, function: Callable[..., Any], args: tuple[Any, ...], deadline: float | None
+) -> Any:
+    """See `Loop.call_in_thread`."""
+    outcome: list[Any] = []
+    # The thread may outlive the loop, so it has a socket of its own, and closing it says "done".
+    done, writer = socketpair()
+
+    def work() -> None:
+        try:
+            outcome.extend((function(*args), None))
+        except BaseException as error:
+            outcome.extend((None, error))
+        finally:
+            writer.close()
+
+    start_new_thread(work, ())
+    try:
+        if not await loop.wait(done.fileno(), 1, deadline):  # READ
+            raise TimeoutError
+    finally:
+        loop.forget(done.fileno())
+        done.close()
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
