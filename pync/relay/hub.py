@@ -30,7 +30,6 @@ class Port(Channel):
     """One member's end of the hub, in memory. `direct` may send a piece at once, sparing the queue."""
 
     def __init__(self, hub: Hub, name: str = "", *, datagrams: bool = False) -> None:
-        self.boundaries = False
         self.hub = hub
         self.name = name
         self.backlog = 0
@@ -118,7 +117,7 @@ class Port(Channel):
         self._scheduled = False
         if self._on_read is not None and (self._queue or self._ended):
             self._on_read()
-            if self._queue:
+            if self._queue or self._ended:  # until the reader had the end too, and stops listening
                 self._notify_soon()
 
     def detach(self, loop: Loop) -> None:
@@ -135,9 +134,7 @@ class Port(Channel):
 class Hub:
     """See the module. `to_clients` is who gets our stdin: "broadcast", "first" or "none"."""
 
-    def __init__(
-        self, loop: Loop, route: str, *, to_clients: str = "broadcast", buffer: int = 1 << 20
-    ) -> None:
+    def __init__(self, loop: Loop, route: str, *, to_clients: str = "broadcast", buffer: int) -> None:
         self.loop = loop
         self.to_clients = to_clients
         self._route = route
@@ -185,7 +182,6 @@ class Hub:
         """A client is gone."""
         if self._clients.pop(port, self) is self:
             return
-        self._waiting.pop(port, None)
         if self._room is not None:
             self._said(self._room.leave(port))
         self._end_hearers()
