@@ -123,6 +123,7 @@ class Process:
     ) -> None:
         self.argv = [os.fspath(word) for word in argv]
         self.port = 0
+        self._checked = False
         self.popen = subprocess.Popen(
             self.argv,
             stdin=stdin,
@@ -199,7 +200,27 @@ class Process:
         assert self.ends(within), f"still running after {within} s: {self.describe()}"
         self._out.finish(deadline)
         self._err.finish(deadline)
+        self.check_events()
         return Finished(self.popen.returncode, self.out, self.err)
+
+    def check_events(self) -> None:
+        """Fails for what `pync --json` said and the schema that is shipped does not describe."""
+        words = self.argv[: self.argv.index("--")] if "--" in self.argv else self.argv
+        if self._checked or "--json" not in words or "pync" not in words:
+            return
+        self._checked = True
+        from tests.cli.schema import check_lines
+
+        for said in (
+            (self.out.decode(), self.err) if words[words.index("pync") + 1] == "scan" else (self.err,)
+        ):
+            if self.popen.returncode == -signal.SIGKILL:  # in the middle of a line, perhaps
+                said = said[: said.rfind("\n") + 1]
+            assert said == "" or said.endswith("\n"), f"half an event: {self.describe()}"
+            try:
+                check_lines(said)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {self.describe()}") from None
 
     def ends(self, within: float) -> bool:
         """Whether it ends within so many seconds. Exact, where Popen.wait(timeout) polls every 50 ms."""
@@ -285,8 +306,11 @@ class Processes:
         self.close()
 
     def close(self) -> None:
+        ended = list(self._running)
         while self._running:
             self._running.pop().close()
+        for process in ended:
+            process.check_events()
 
     def spawn(self, *argv: str | os.PathLike[str], host: Host | None = None, **options: Any) -> Process:
         """Start any program; `host` starts it inside a network namespace."""

@@ -117,7 +117,7 @@ class Service:
         if self._tls is not None:
             first = facts[0]
             said = self._tls.listener_facts(
-                str(first.get("address", "")), int(first.get("port", 0)), first.get("path")
+                str(first["address"] or ""), int(first["port"] or 0), first.get("path")
             )
             if said:
                 self.report(Event("secured", said))

@@ -175,8 +175,8 @@ class Child(Channel):
 def environment_for(facts: dict[str, object], base: dict[str, str]) -> dict[str, str]:
     """`base` with the PYNC_* variables of a connection, and the same as NCAT_* for ncat's scripts."""
     values = {
-        "REMOTE_ADDR": facts.get("address", facts.get("path", "")),
-        "REMOTE_PORT": facts.get("port", ""),
+        "REMOTE_ADDR": facts.get("path") or facts.get("address", ""),
+        "REMOTE_PORT": "" if facts.get("path") else facts.get("port", ""),
         "LOCAL_ADDR": facts.get("local_address", facts.get("path", "")),
         "LOCAL_PORT": facts.get("local_port", ""),
         "PROTO": facts.get("proto", ""),

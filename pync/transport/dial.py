@@ -204,7 +204,7 @@ _AF_UNIX = getattr(socket, "AF_UNIX", -1)
 
 def _connecting(address: Address) -> dict[str, Any]:
     if address.family == _AF_UNIX:
-        return {"path": str(address).partition(":")[2]}
+        return {"address": None, "port": None, "path": str(address).partition(":")[2]}
     return {"address": address.sockaddr[0], "port": address.sockaddr[1]}
 
 

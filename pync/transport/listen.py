@@ -56,10 +56,12 @@ class Bound:
         found: list[dict[str, Any]] = []
         for sock in self.sockets:
             name = sock.getsockname()
-            proto = "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
+            datagram = sock.type == socket.SOCK_DGRAM
             if sock.family == _AF_UNIX:
-                found.append({"path": show(sock.family, name).partition(":")[2], "proto": "unix"})
+                path, proto = show(sock.family, name).partition(":")[2], "unix-dgram" if datagram else "unix"
+                found.append({"address": None, "port": None, "path": path, "proto": proto})
             else:
+                proto = "udp" if datagram else "tcp"
                 found.append({"address": host_of(name), "port": name[1], "proto": proto})
         return found
 

@@ -161,4 +161,5 @@ def address_facts(sock: socket.socket, peer: Any, local: Any) -> dict[str, Any]:
             "local_port": local[1] if local else 0,
         }
     path = show(sock.family, peer or local).partition(":")[2]
-    return {"proto": "unix-dgram" if datagram else "unix", "path": path}
+    proto = "unix-dgram" if datagram else "unix"
+    return {"proto": proto, "address": None, "port": None, "path": path}

@@ -144,3 +144,21 @@ def test_peer_names_on_stderr_are_safe(sessions, tmp_path):
     client.close()
     process.expect("red")
     assert "\x1b" not in process.err
+
+
+def test_the_events_of_a_unix_socket_name_its_path_instead_of_an_address(sessions, role):
+    process, peer = sessions.open(role, "--json", over="unix")
+    peer.close()
+    done = process.finish()
+    kinds = {"listening" if role == "listen" else "connecting", "connected", "closed"}
+    told = [event for event in events(done.err) if event["event"] in kinds]
+    assert {event["event"] for event in told} == kinds
+    for event in told:
+        assert event["path"].endswith("sock")
+        assert (event["address"], event["port"]) == (None, None)
+
+
+def test_a_unix_datagram_listener_says_that_it_is_one(sessions, tmp_path):
+    process = sessions.listen_at(f"unix-dgram:{tmp_path}/s", "--json")
+    process.expect("listening")
+    assert of_kind(process.err, "listening")[0]["proto"] == "unix-dgram"
