@@ -1,4 +1,4 @@
-"""The check of events that the processes of every test undergo: it knows all of the schema, and it does fail."""
+"""The check of events that each process of a test undergoes: it knows the whole schema, and it does fail."""
 
 from __future__ import annotations
 
