@@ -5,6 +5,8 @@
 BURST_SECONDS = 0.2
 # Tokens are floats; a hair below a whole byte is that byte, else the last of a chunk would cost a wake-up.
 _HAIR = 1e-6
+# That much of a chunk passes for one: clocks that have run for months are not exact to the byte.
+_NEARLY = 0.99
 
 
 class TokenBucket:
@@ -22,9 +24,9 @@ class TokenBucket:
         self._last: float | None = None
 
     def allowance(self, now: float) -> int:
-        """How many bytes may go now."""
+        """How many bytes may go now; 0 while there is less than a chunk, which is not worth a system call."""
         self._refill(now)
-        return max(0, int(self._tokens + _HAIR))
+        return 0 if self._tokens < self._chunk * _NEARLY else max(0, int(self._tokens + _HAIR))
 
     def spend(self, count: int, now: float) -> None:
         """`count` bytes went. More than the allowance is a debt paid by waiting: a datagram cannot be cut."""

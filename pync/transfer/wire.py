@@ -251,7 +251,6 @@ class Wire(Link):
             sent = await send(fd, offset + done, step, hasher)
             if self.bucket is not None:
                 self.bucket.spend(sent, self.loop.now())
-            self.body_sent += sent
             if sent < step:
                 done += sent
                 break
@@ -280,6 +279,7 @@ class Wire(Link):
             self._alive = self.loop.now()
             digests.update_from(hasher, fd, offset + done, sent)
             done += sent
+            self.body_sent += sent
         return done
 
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
@@ -299,6 +299,7 @@ class Wire(Link):
                 self._backlog = plain[:got]
             await self.flush()
             done += got
+            self.body_sent += got
         return done
 
     async def paced(self, count: int) -> None:

@@ -30,6 +30,17 @@ def test_small_pieces_reach_the_rate_too():
     assert moved(1e6, 50, piece=1000) == pytest.approx(50e6, rel=0.01)
 
 
+def test_who_asks_all_the_time_is_given_chunks_not_crumbs():
+    bucket = TokenBucket(1e6)
+    given_out = []
+    for microsecond in range(1_000_000):
+        if count := bucket.allowance(START + microsecond / 1e6):
+            bucket.spend(count, START + microsecond / 1e6)
+            given_out.append(count)
+    assert len(given_out) <= 22
+    assert sum(given_out) == pytest.approx(1e6, rel=0.06)
+
+
 @given(
     st.floats(0.5, 1e10),
     st.lists(st.tuples(st.floats(0, 5), st.integers(0, 1 << 31)), max_size=50),
