@@ -178,7 +178,7 @@ class Receiving(Exchange):
         loop, options = self._loop, self._options
         if self._made:
             self._tell_code(None)
-        patience = Patience(loop, options.retry_for, self._report)
+        patience = Patience(loop, options, self._report)
         tallies: list[Tally] = []
 
         async def handle(channel: Channel) -> None:

@@ -111,7 +111,7 @@ class Sending(Exchange):
         """Connect to the receiver, as often as it takes."""
         loop, options = self._loop, self._options
         delivery = self._delivery()
-        patience = Patience(loop, options.retry_for, self._report)
+        patience = Patience(loop, options, self._report)
 
         async def handle(channel: Channel) -> None:
             await self._deliver(channel, delivery)

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from importlib import import_module
 
 from pync.commands.options import Shared
-from pync.errors import ExitCode, Interrupted, TimedOut
+from pync.errors import ExitCode, Interrupted, PyncError, TimedOut
 from pync.loop import Loop
 from pync.report import Report
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 # Signals that end a run after its clean-up; the process then really dies of them.
 _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class _Expired(PyncError):
+    """The deadline, on its way out. No TimedOut yet: whoever tries again after one must not swallow this."""
+
+    code = ExitCode.TIMEOUT
 
 
 def execute(command: str, options: Shared, report: Report, *, signals: bool = True) -> ExitCode:
@@ -33,16 +39,18 @@ def execute(command: str, options: Shared, report: Report, *, signals: bool = Tr
 
 
 async def within(loop: Loop, seconds: float | None, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `work`; raises TimedOut inside it after `seconds`."""
+    """The result of `work`, which is broken off after `seconds`; raises TimedOut then."""
     if seconds is None:
         return await work
 
     def expire() -> None:
-        raise TimedOut(f"the deadline of {seconds:g} s has passed")
+        raise _Expired(f"the deadline of {seconds:g} s has passed")
 
     timer = loop.call_later(seconds, expire)
     try:
         return await work
+    except _Expired as error:
+        raise TimedOut(error.message) from None
     finally:
         timer.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pync.commands.options import TransferOptions
 from pync.errors import NetworkError, TimedOut
 from pync.loop import Loop
 from pync.report import Event, Report
@@ -11,6 +12,8 @@ from pync.transfer.wire import Lost, Silent
 from pync.transport.channel import Channel
 
 FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
+LAST_TRY = 0.05  # seconds kept for one more try at the very end of the patience
+ONE_TRY = 120.0  # seconds for the only try; about what systems give a connect
 # More time does not help these; everything else the network says may be about to change.
 _HOPELESS = ("name not found", "address")
 
@@ -18,15 +21,26 @@ Dial = Callable[[float], Awaitable[Channel]]
 
 
 class Patience:
-    """How long to go on without getting anything done."""
+    """How long to go on without getting anything done: `--retry-for`.
 
-    def __init__(self, loop: Loop, seconds: float, report: Report) -> None:
+    With `--timeout` alone the first silent try is the last: only who asks for both wants to try again.
+    """
+
+    def __init__(self, loop: Loop, options: TransferOptions, report: Report) -> None:
         self._loop = loop
-        self._seconds = seconds
+        self._seconds = seconds = options.retry_for
+        self._silence_ends = options.timeout is not None and seconds in (0, TransferOptions.retry_for)
         self._report = report
         self._pause = FIRST_PAUSE
         self._told = ""
+        self._last: NetworkError | None = None
         self.until = loop.now() + seconds
+
+    @property
+    def dial_by(self) -> float:
+        """The deadline for the next try: without any patience there is one try, not none."""
+        now = self._loop.now()
+        return max(self.until, now + LAST_TRY) if self._seconds else now + ONE_TRY
 
     def renew(self) -> None:
         """Something got done: the clock starts again."""
@@ -34,15 +48,26 @@ class Patience:
         self._pause = FIRST_PAUSE
 
     async def wait(self, why: NetworkError | TimedOut) -> None:
-        """A growing pause before the next try; raises `why` when the patience is at its end."""
+        """A growing pause before the next try.
+
+        Raises NetworkError when the patience is at its end, and `why` when another try is of no use.
+        """
         now = self._loop.now()
-        if now + self._pause >= self.until:
+        if isinstance(why, TimedOut) and self._silence_ends and (now < self.until or not self._seconds):
+            raise why
+        if isinstance(why, NetworkError) and why.message.endswith(_HOPELESS):
+            raise why
+        if isinstance(why, NetworkError):
+            self._last = why
+        elif now >= self.until and self._last is not None:
+            why = self._last  # a try that our own limit cut short says less than the one before
+        if now + LAST_TRY >= self.until:
             tried = f" (tried for {self._seconds:g}s)" if self._seconds else ""
-            raise type(why)(f"{why.message}{tried}", hint=why.hint)
+            raise NetworkError(f"{why.message}{tried}", hint=why.hint)
         if why.message != self._told:  # once a reason, not once a try
             self._told = why.message
             self._report(Event("waiting", {"reason": why.message}))
-        await self._loop.sleep_until(now + self._pause)
+        await self._loop.sleep_until(min(now + self._pause, self.until - LAST_TRY))
         self._pause = min(self._pause * 2, LAST_PAUSE)
 
 
@@ -57,10 +82,8 @@ async def call(
     known = False  # somebody answered as they should before
     while True:
         try:
-            channel = await dial(patience.until)
+            channel = await dial(patience.dial_by)
         except (NetworkError, TimedOut) as error:
-            if isinstance(error, NetworkError) and error.message.endswith(_HOPELESS):
-                raise
             await patience.wait(error)
             continue
         try:

@@ -80,10 +80,10 @@ async def _meet(
     """The one connection. Dialing goes on for --retry-for; after that nothing can be repeated."""
     if listens:
         return await _accept_one(loop, options, report, settings, tls)
-    patience = Patience(loop, options.retry_for, report)
+    patience = Patience(loop, options, report)
     while True:
         try:
-            return await reach(patience.until)
+            return await reach(patience.dial_by)
         except (NetworkError, TimedOut) as error:
             await patience.wait(error)
 
