@@ -158,7 +158,7 @@ def _die_of(signum: int) -> int:
 
 def _leave(status: int) -> int:
     """Ends the process at once: the clean-up is done, and the interpreter's own costs milliseconds."""
-    if _measured():
+    if sys.getprofile() is not None:  # a profiler writes what it has when the interpreter ends
         return status
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -169,13 +169,9 @@ def _leave(status: int) -> int:
     os._exit(status)
 
 
-def _measured() -> bool:
-    """Whether coverage or a profiler wants to write its data when the interpreter ends."""
-    return "coverage" in sys.modules or sys.getprofile() is not None or sys.gettrace() is not None
-
-
 def _save_measurement() -> None:
-    if _measured():
+    """What coverage and profilers would write at the end of the interpreter, which never comes."""
+    if "coverage" in sys.modules or sys.getprofile() is not None:
         import atexit
 
         atexit._run_exitfuncs()
