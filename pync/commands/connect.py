@@ -12,12 +12,9 @@ from pync.commands.wiring import (
     dial_settings,
     filters_of,
     policy_of,
-    program_of,
     relay_between,
-    run_direct,
     run_relay,
-    run_with_child,
-    wants_relay,
+    runs_program,
 )
 from pync.errors import ExitCode, NetworkError, TimedOut, reason
 from pync.loop import READ, Loop
@@ -35,7 +32,11 @@ _PROBE_SECONDS = 1.0  # how long a UDP probe waits for somebody to say that nobo
 
 async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
     """Connect, relay, end by the EOF law; raises what went wrong."""
-    words = program_of(options)
+    words = None
+    if runs_program(options):
+        from pync.commands.programs import program_of  # nobody else pays for it at start-up
+
+        words = program_of(options)
     copies = Copies(options)
     try:
         # Opened first: a directory as stdin must fail before anybody was called.
@@ -132,6 +133,8 @@ async def _run_stdio(
 async def _run_program(
     loop: Loop, options: ConnectOptions, channel: Channel, copies: Copies, words: list[str], report: Report
 ) -> Outcome:
+    from pync.commands.programs import run_direct, run_with_child, wants_relay
+
     if not wants_relay(options, channel, copies):
         return await run_direct(loop, channel, words, _CHILD_GRACE)
     from pync.transport.child import Child, environment_for

@@ -45,6 +45,7 @@ class Server:
         self._datagrams: list[DatagramListener] = []
         self._clients: dict[Task, None] = {}
         self._accepted = 0
+        self._accepting = True
         self._first = loop.flag()
         self._over = loop.flag()
         self._failure: BaseException | None = None
@@ -63,7 +64,7 @@ class Server:
         try:
             await self._wait_for_end()
             return await self._end()
-        except Interrupted as stop:
+        except (Interrupted, PyncError) as stop:  # a signal, or the deadline
             await self._wind_down(stop)
             raise
         finally:
@@ -109,14 +110,14 @@ class Server:
             return code_of(self._last)
         return ExitCode.OK
 
-    async def _wind_down(self, stop: Interrupted) -> None:
+    async def _wind_down(self, stop: BaseException) -> None:
         """Accept no more; on SIGTERM clients have the grace to finish, on anything else they are cut at
         once.
         """
         import signal
 
         self._stop_accepting()
-        if self.keep_open and stop.signum == signal.SIGTERM:
+        if self.keep_open and isinstance(stop, Interrupted) and stop.signum == signal.SIGTERM:
             self.service.wind_down()
             by = self.loop.now() + self.options.grace
             while self._clients:
@@ -125,11 +126,11 @@ class Server:
                 task.on_done(lambda _task, ended=ended: ended.set())  # type: ignore[misc]
                 if not await ended.wait(by):
                     break
-        self._cut(stop)
+        self._cut(stop if isinstance(stop, Interrupted) else Interrupted(signal.SIGTERM))
         by = self.loop.now() + self.options.grace + 5
         while self._clients and self.loop.now() < by:  # children are being ended
             await self.loop.sleep_until(self.loop.now() + 0.01)
-        await self.service.finish()
+        await self.service.finish(60 if isinstance(stop, Interrupted) else self.options.grace)
 
     def _cut(self, stop: BaseException) -> None:
         for task in list(self._clients):
@@ -147,7 +148,7 @@ class Server:
         self._admit(StreamSocket(sock, address))
 
     def _on_peer(self, peer: DatagramPeer) -> bool:
-        if self._over.is_set or (not self.keep_open and self._accepted):
+        if not self._accepting:
             return False
         if self._turn_away(peer.address, self._datagrams[0].sock.family, peer.facts):
             return False
@@ -179,6 +180,7 @@ class Server:
             task.on_done(self._on_done)
 
     def _stop_accepting(self) -> None:
+        self._accepting = False
         # Datagram sockets stay: they carry the clients that are there.
         if self._acceptor is not None:
             self._acceptor.stop()

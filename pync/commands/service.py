@@ -14,14 +14,11 @@ from pync.commands.wiring import (
     dial_settings,
     filters_of,
     policy_of,
-    program_of,
     relay_between,
-    run_direct,
     run_relay,
-    run_with_child,
+    runs_program,
     socket_settings,
     tls_settings,
-    wants_relay,
 )
 from pync.errors import IntegrityError, Interrupted, LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
@@ -56,7 +53,7 @@ class Service:
         self._stop = stop
         if options.output_dir is not None and not os.path.isdir(options.output_dir):
             raise LocalError(f"--output-dir {options.output_dir}: no such directory")
-        self._words = program_of(options)
+        self._words = self._program()
         self._copies = Copies(options)
         self._tls = tls_settings(options, options.endpoint)
         self._forward = self._forward_settings()
@@ -69,6 +66,13 @@ class Service:
         self._number = 0
         if not (self._words or options.echo or options.discard or options.forward):
             self._open_stdio()
+
+    def _program(self) -> list[str] | None:
+        if not runs_program(self.options):
+            return None
+        from pync.commands.programs import program_of  # nobody else pays for it at start-up
+
+        return program_of(self.options)
 
     def _forward_settings(self) -> Any:
         target = self.options.forward
@@ -233,6 +237,8 @@ class Service:
             raise
 
     async def _run_program(self, channel: Channel, words: list[str]) -> Outcome:
+        from pync.commands.programs import run_direct, run_with_child, wants_relay
+
         if not wants_relay(self.options, channel, self._copies):
             return await run_direct(self.loop, channel, words, self.options.grace)
         from pync.transport.child import Child, environment_for
@@ -270,12 +276,13 @@ class Service:
         if self._hub is not None:
             self._hub.end()
 
-    async def finish(self) -> None:
-        """All clients are gone: what they said is written out."""
+    async def finish(self, seconds: float = 60) -> None:
+        """All clients are gone: what they said is written out, unless our stdout takes none of it that
+        long."""
         if self._hub is not None and not self._stdio_ended.is_set:
             self._hub.end()
             try:
-                await self._stdio_ended.wait(self.loop.now() + 60)
+                await self._stdio_ended.wait(self.loop.now() + seconds)
             except Interrupted:
                 if self._stdio_relay is not None:
                     self._stdio_relay.abort("interrupted")

@@ -1,4 +1,4 @@
-"""What connect and listen make of the options they share: settings, policy, filters, copies, programs."""
+"""What connect and listen make of the options they share: settings, policy, filters, copies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import time
 
 from pync.commands.options import SocketOptions, StreamOptions
 from pync.endpoint import Endpoint
-from pync.errors import ExitCode, LocalError, NetworkError, PyncError, reason
+from pync.errors import ExitCode, LocalError, reason
 from pync.loop import Flag, Loop, Timer
 from pync.relay.policy import Filters, Outcome, Policy
 from pync.relay.relay import Relay
@@ -20,8 +20,6 @@ from pync.transport.settings import SocketSettings
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
-
-    from pync.transport.child import Child
 else:
     from pync.lean import NamedTuple
 
@@ -241,81 +239,9 @@ def closed_event(facts: dict[str, Any], outcome: Outcome) -> Event:
     return Event("closed", {**facts, **said})
 
 
-def program_of(options: StreamOptions) -> list[str] | None:
-    """The argv of --exec or --sh-exec, None without; raises LocalError for a program that is not there."""
-    if options.exec_command is None and options.sh_exec is None:
-        return None
-    from shutil import which
-
-    from pync.transport.child import command_words
-
-    words = command_words(options.exec_command, options.sh_exec)
-    if which(words[0]) is None:
-        raise LocalError(f"--exec {words[0]!r}: no such program")
-    return words
-
-
-def wants_relay(options: StreamOptions, channel: Channel, copies: Copies) -> bool:
-    """False when a child may have the socket itself: nothing of ours has to see or count the bytes."""
-    return bool(
-        not channel.plain
-        or not getattr(channel, "tcp", False)
-        or copies.wanted
-        or options.crlf
-        or options.delay
-        or options.rate
-        or options.idle_timeout
-        or options.max_bytes
-        or options.send_only
-        or options.recv_only
-        or options.no_shutdown
-        or getattr(options, "telnet", False)
-    )
-
-
-async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -> Outcome:
-    """Give a plain TCP socket to a child as its stdin and stdout, and wait for its end."""
-    from pync.transport.child import Process, environment_for
-
-    started = loop.now()
-    channel.sock.setblocking(True)
-    fd = channel.sock.fileno()
-    process = Process(loop, words, environment_for(channel.facts(), dict(os.environ)), {0: fd, 1: fd})
-    broken: list[PyncError] = []
-
-    def look() -> None:
-        """The child may not be looking at its socket: it is ended when the connection broke."""
-        loop.watch_error(fd, None)
-        try:
-            channel.unacknowledged()
-        except OSError as error:
-            broken.append(NetworkError(f"{channel.peer}: {reason(error)}"))
-            process.ended.set()
-
-    loop.watch_error(fd, look)
-    try:
-        await process.ended.wait()
-    except BaseException:
-        channel.detach(loop)
-        await process.stop(grace)
-        channel.reset()
-        raise
-    channel.detach(loop)
-    if broken:
-        process.ended.clear()
-        await process.stop(grace)
-    sent, received = channel.totals()
-    channel.close()
-    failure = broken[0] if broken else child_failure(words, process.status)
-    return Outcome("exec", sent, received, loop.now() - started, failure)
-
-
-def child_failure(words: list[str], status: int | None) -> PyncError | None:
-    """A program's exit status as an error; None for success."""
-    if not status:
-        return None
-    said = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
-    return NetworkError(f"{words[0]}: {said}")
+def runs_program(options: StreamOptions) -> bool:
+    """Whether --exec or --sh-exec is there."""
+    return options.exec_command is not None or options.sh_exec is not None
 
 
 def relay_between(
@@ -348,24 +274,6 @@ async def run_relay(relay: Relay, ended: Flag) -> Outcome:
         raise
     assert relay.outcome is not None
     return relay.outcome
-
-
-async def run_with_child(relay: Relay, ended: Flag, child: Child, words: list[str], grace: float) -> Outcome:
-    """Run `relay` with a program at its local end. A good end waits for the program's own, however long it
-    works on what it got; after any other it has `grace` seconds."""
-
-    async def conclude() -> None:
-        await child.process.ended.wait()
-        relay.conclude()
-
-    relay.loop.spawn(conclude())
-    try:
-        outcome = await run_relay(relay, ended)
-        if outcome.error is None:
-            await child.process.ended.wait()
-    finally:
-        await child.process.stop(grace)
-    return outcome._replace(error=outcome.error or child_failure(words, child.process.status))
 
 
 def code_of(outcome: Outcome) -> ExitCode:

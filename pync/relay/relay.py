@@ -26,7 +26,7 @@ from pync.transport.stdio import OutputClosed, Stdio
 
 # How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
 # would go on for a quarter of an hour; nobody waits that long for an exit status.
-_CONFIRM_SECONDS = 60.0
+CONFIRM_SECONDS = 60.0
 # How long a peer may take to end, silently, after the reader of our stdout left.
 _LAST_WORDS_SECONDS = 0.5
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
@@ -258,7 +258,7 @@ class Relay:
             return
         now = self.loop.now()
         if left < before:
-            give_up = now + _CONFIRM_SECONDS
+            give_up = now + CONFIRM_SECONDS
         if left == 0:
             self._finish(why, None)
         elif now >= give_up:
@@ -278,7 +278,9 @@ class Relay:
         on_net = filling == (pump is self.down)
         if pump.direct and isinstance(error, OSError):
             on_net = _from_network(error) and not self._is_output_pipe(pump, error)
-        if on_net or self.local is self.net:
+        if isinstance(error, LocalError):  # a copy of the session cannot be written
+            self._local_broke(pump, error)
+        elif on_net or self.local is self.net:
             self._net_broke(pump, error)
         else:
             self._local_broke(pump, error)

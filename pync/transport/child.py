@@ -95,6 +95,16 @@ class Process:
             except (ProcessLookupError, PermissionError):
                 pass
 
+    def left_others(self) -> bool:
+        """Whether something that the child started goes on without it, perhaps with its descriptors."""
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
+
     async def stop(self, grace: float) -> None:
         """End it: SIGTERM, after `grace` seconds SIGKILL; comes back when it was reaped."""
         if self.reap():

@@ -209,3 +209,12 @@ def echoes(sessions: Sessions, process: Process) -> bool:
             return client.recv(1) == b"y"
         except OSError:
             return False
+
+
+def is_running(pid: int) -> bool:
+    """False once a process is gone, or dead and waiting for whoever adopted it."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

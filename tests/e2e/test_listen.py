@@ -11,6 +11,7 @@ from tests.e2e.sessions import (
     closed_at_once,
     echoes,
     flood,
+    is_running,
     one_line,
     read_exactly,
     read_to_end,
@@ -255,17 +256,7 @@ def test_children_are_ended_with_the_listener(sessions):
     process.signal(signal.SIGTERM)
     assert process.wait().code == -signal.SIGTERM
     for child in children:
-        process_is_gone(child)
-
-
-def process_is_gone(pid):
-    """Gone, or dead and waiting for whoever adopted it."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            state = stat.read().rpartition(")")[2].split()[0]
-    except OSError:
-        return
-    assert state in "ZX", f"{pid} is alive: {state}"
+        assert not is_running(child)
 
 
 def test_echo(sessions):

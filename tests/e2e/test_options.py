@@ -290,9 +290,14 @@ def test_hex_dump_lines(sessions, role, tmp_path):
     assert re.fullmatch(rf"< {clock} 00000010  10 11 12 13 {{39}}\.{{4}}", lines[2])
 
 
-def test_a_copy_that_fails_later_is_2(sessions, role):
-    process, peer = sessions.open(role, "-o", "/dev/full")
-    peer.sendall(b"data")
+@pytest.mark.parametrize("option", ["-o", "-x"])
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_a_copy_that_fails_later_is_2(sessions, role, option, direction):
+    process, peer = sessions.open(role, option, "/dev/full")
+    if direction == "sent":
+        process.write(b"data")
+    else:
+        peer.sendall(b"data")
     done = process.wait()
     assert done.code == 2
     assert "/dev/full" in done.err

@@ -1,11 +1,12 @@
 """Programs and built-in services together with limits and copies (CLI contract 3.4, 5)."""
 
+import os
 import socket
 import subprocess
 
 import pytest
 
-from tests.e2e.sessions import read_exactly, read_to_end
+from tests.e2e.sessions import SMALL, one_line, read_exactly, read_to_end, reset
 
 
 @pytest.mark.parametrize("more", [(), ("-C",)])
@@ -40,3 +41,40 @@ def test_a_multicast_group_that_is_no_address_is_named(processes):
     assert done.code == 2
     assert "--multicast" in done.err
     assert "inet_pton" not in done.err
+
+
+@pytest.mark.parametrize("more", [(), ("-o", os.devnull)])
+def test_what_a_program_left_unread_costs_none_of_its_output(sessions, role, more):
+    """A server of one line never reads the request; the reader is slow."""
+    sessions.receive_buffer = SMALL
+    process, peer = sessions.open(role, *more, "-c", "read line; seq 100000; echo ended >&2")
+    peer.sendall(b"GET / HTTP/1.0\r\nHost: here\r\n\r\n")
+    process.expect("ended")
+    lines = read_to_end(peer).splitlines()
+    assert (len(lines), lines[-1]) == (100_000, b"100000")
+    assert process.wait().code == 0
+
+
+def test_a_reset_before_the_output_of_a_program_arrived_is_no_zero(sessions, role):
+    sessions.receive_buffer = SMALL
+    process, peer = sessions.open(role, "-c", "seq 100000; echo ended >&2")
+    process.expect("ended")
+    reset(peer)
+    done = process.wait()
+    assert done.code == 1
+    assert "connection reset by peer" in done.err
+
+
+def test_max_packets_counts_what_a_program_receives(sessions, role):
+    process, peer = sessions.open(role, "--max-packets", "1", "-e", "cat")
+    peer.sendall(b"one")
+    assert read_exactly(peer, 3) == b"one"
+    assert read_to_end(peer) == b""
+    assert process.wait().code == 0
+
+
+def test_a_file_that_may_not_be_run_is_named(processes, tmp_path):
+    (tmp_path / "script").write_text("echo hi")
+    done = processes.run("listen", "-e", tmp_path / "script", "127.0.0.1", "0")
+    assert done.code == 2
+    assert "may be run" in one_line(done.err)

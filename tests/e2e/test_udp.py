@@ -263,6 +263,15 @@ def test_idle_timeout_ends_a_client_quietly_and_counts_it(datagrams):
     assert [line for line in done.err.splitlines() if not line.startswith("listening on ")] == []
 
 
+def test_count_turns_away_those_who_come_after_the_last(datagrams):
+    process, client = datagrams.listen("-k", "--count", "1", "-i", "300ms")
+    client.send(b"served")
+    process.expect_out("served")
+    datagrams.client(process).send(b"too late")
+    done = process.wait()
+    assert (done.code, done.out) == (0, b"served")
+
+
 def test_replies_leave_from_the_address_that_was_hit(datagrams):
     process = datagrams._sessions.processes.listen("-u", "-4", "--echo", "0")
     client = datagrams.socket()
