@@ -21,7 +21,7 @@ from pync.loop import Loop, Timer
 from pync.relay.movers import choose
 from pync.relay.policy import Filters, Outcome, Policy
 from pync.relay.pump import Gone, Nothing, Pump
-from pync.transport.channel import WANT_READ, Channel
+from pync.transport.channel import Channel
 from pync.transport.stdio import OutputClosed, Stdio
 
 # How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
@@ -61,8 +61,8 @@ class Relay:
         self._notice = notice
         self._error: PyncError | None = None
         self._timers: list[Timer] = []
-        self._confirming = False
-        self._eof_said = self._eof_waits = False
+        self._confirmation: Timer | None = None
+        self._eof_said = self._eof_waits = self._local_eof_waits = False
         self._end_when_sent = policy.end_when_sent
         self._limited = False
         self._finishing = False
@@ -153,10 +153,8 @@ class Relay:
 
     def _peer_ended(self) -> None:
         self._notice("received")
-        try:
-            self._say_eof_to_local()
-        except PyncError as error:
-            self._finish("error", error)
+        self._say_eof_to_local()
+        if self._finishing:
             return
         if self.up.done:
             self._both_ended()
@@ -201,23 +199,26 @@ class Relay:
             self._at(self.loop.now() + self.policy.quit_after, lambda: self._finish("quit-after", None))
 
     def _say_eof_to_local(self) -> None:
-        want = self.local.send_eof()
-        if want != 0:
-            watch = self.local.watch_read if want == WANT_READ else self.local.watch_write
-            watch(self.loop, self._say_eof_to_local)
+        waited = self._local_eof_waits
+        try:
+            self._local_eof_waits = self.local.send_eof() != 0
+        except PyncError as error:
+            self._finish("error", error)
+            return
+        if self._local_eof_waits:
+            self.local.watch_write(self.loop, self._say_eof_to_local)
+        elif waited:
+            self.local.watch_write(self.loop, None)
 
     def _say_eof(self) -> None:
         if not self._eof_said:
             try:
-                want = self.net.send_eof()
+                self._eof_waits = self.net.send_eof() != 0
             except (OSError, PyncError) as error:
                 self._net_broke(self.up, error)
                 return
-            self._eof_said, self._eof_waits = want == 0, want != 0
-            if want != 0:
-                (self.net.watch_read if want == WANT_READ else self.net.watch_write)(self.loop, self._say_eof)
-            else:
-                self.net.watch_write(self.loop, None)
+            self._eof_said = not self._eof_waits
+            self.net.watch_write(self.loop, self._say_eof if self._eof_waits else None)
 
     def _datagrams_sent(self) -> None:
         if self._end_when_sent:
@@ -241,9 +242,9 @@ class Relay:
 
     def _confirm(self, why: str) -> None:
         """End once the peer's system has everything we sent."""
-        if not self._confirming:
-            self._confirming = True
-            self._poll_confirmed(why, 0.0005, 1 << 62, 0.0)
+        if self._confirmation is not None:
+            self._confirmation.cancel()
+        self._poll_confirmed(why, 0.0005, 1 << 62, 0.0)
 
     def _poll_confirmed(self, why: str, pause: float, before: int, give_up: float) -> None:
         """Nothing tells when a send queue gets empty, so look: soon at first, then twenty times a second."""
@@ -251,7 +252,7 @@ class Relay:
             return
         try:
             left = self.net.unacknowledged() if self.up.moved else 0
-            left += int(self._eof_waits)
+            left += self._eof_waits + self._local_eof_waits
             left += self.local.unacknowledged() if self.down.moved else 0
         except OSError as error:
             self._finish("error", self._net_error(error))
@@ -266,7 +267,9 @@ class Relay:
                 "error", NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged")
             )
         else:
-            self._at(now + pause, lambda: self._poll_confirmed(why, min(0.05, pause * 2), left, give_up))
+            self._confirmation = self._at(
+                now + pause, lambda: self._poll_confirmed(why, min(0.05, pause * 2), left, give_up)
+            )
 
     def failed(self, pump: Pump, error: Exception, *, filling: bool) -> None:
         """A pump's mover raised. Which side it was decides who is told what."""
@@ -317,8 +320,6 @@ class Relay:
             self.down.stop_taking()
         elif not self.down.done:
             self.down.run()  # a broken connection gives what had arrived, then its end
-        elif isinstance(error, OSError):
-            self._input_undeliverable(error)
         else:
             self._finish("error", failure)
 
@@ -328,11 +329,12 @@ class Relay:
 
     # --- time ----------------------------------------------------------------------------------------
 
-    def _at(self, when: float, callback: Callable[[], None]) -> None:
+    def _at(self, when: float, callback: Callable[[], None]) -> Timer:
         self._timers = [
             timer for timer in self._timers if timer.callback is not None and timer.when > self.loop.now()
         ]
         self._timers.append(self.loop.call_at(when, callback))
+        return self._timers[-1]
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:

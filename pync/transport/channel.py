@@ -77,7 +77,7 @@ class Channel:
         raise NotImplementedError
 
     def send_eof(self) -> int:
-        """Tell the peer that no more comes: 0 when said, WANT_* to be called again then."""
+        """Tell the peer that no more comes: 0 when said, WANT_WRITE to be called again then."""
         return 0
 
     def watch_read(self, loop: Loop, callback: Callable[[], None] | None) -> None:

@@ -1,0 +1,515 @@
+"""When a relay is over, and how: the sentences at the top of pync/relay/relay.py, one by one."""
+
+import errno
+
+import pytest
+
+from pync.errors import ExitCode, LocalError, NetworkError, TimedOut
+from pync.transport.channel import WANT_WRITE
+from tests.contract.relaying import Session, Side, consoled, datagrams
+
+RESET = ConnectionResetError(errno.ECONNRESET, "")
+
+
+def good(session, why):
+    """The session's outcome: a good end for this reason."""
+    outcome = session.outcome
+    assert (outcome.reason, outcome.error, outcome.code) == (why, None, ExitCode.OK)
+    assert not outcome.output_closed
+    assert not session.net.was_reset
+    return outcome
+
+
+# both directions
+
+
+@pytest.mark.parametrize("first", ["net", "local"])
+def test_over_when_both_directions_ended(first):
+    session = Session()
+    session.net.gives(b"received")
+    session.local.gives(b"sent")
+    session.loop.forward(2)
+    assert (bytes(session.net.outgoing), bytes(session.local.outgoing)) == (b"sent", b"received")
+    sides = {"net": session.net, "local": session.local}
+    sides.pop(first).ends()
+    assert session.running
+    assert session.net.outgoing_ended == (first == "local")
+    assert session.local.outgoing_ended == (first == "net")
+    assert session.directions == [{"net": "received", "local": "sent"}[first]]
+    sides.popitem()[1].ends()
+    outcome = good(session, "eof")
+    assert (outcome.sent, outcome.received, outcome.seconds) == (4, 8, 2.0)
+    assert session.net.outgoing_ended
+    assert session.local.outgoing_ended
+    assert sorted(session.directions) == ["received", "sent"]
+    assert session.net.eof_calls == session.local.eof_calls == 1
+
+
+def test_the_peer_is_watched_for_while_only_we_go_on():
+    session = Session()
+    assert not session.net.probed
+    session.net.ends()
+    assert session.running
+    assert session.net.probed
+    assert list(session.loop.errors) == [7]
+    session.local.ends()
+    good(session, "eof")
+    assert session.loop.errors == {}
+
+
+def test_a_channel_without_a_descriptor_is_not_watched():
+    session = Session()
+    session.net.read_fd = -1
+    session.net.ends()
+    assert session.running
+    assert session.loop.errors == {}
+    session.local.ends()
+    good(session, "eof")
+
+
+@pytest.mark.parametrize("after", [NetworkError("the reader is gone"), OSError(errno.EIO, "")])
+def test_the_peer_vanishes_after_its_end_with_all_we_said(after):
+    session = Session()
+    session.local.gives(b"said")
+    session.net.ends()
+    session.net.has_all = True
+    if isinstance(after, OSError):
+        session.net.waits_for_confirmation = after
+    assert session.running
+    session.loop.errors[7]()
+    good(session, "peer-gone")
+    assert session.net.asked_about == [4]
+    assert session.loop.errors == {}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_the_peer_vanishes_after_its_end_without_all_we_said(held):
+    session = Session()
+    session.net.full()
+    session.local.gives(b"said")
+    session.net.has_all = held  # of what was sent; something else still waits
+    session.net.ends()
+    assert session.running
+    session.loop.errors[7]()
+    outcome = session.outcome
+    assert outcome.error.message == ("net:1: the peer closed the connection after 0 bytes sent, 0 received")
+    assert (outcome.reason, outcome.code) == ("error", ExitCode.NETWORK)
+    assert session.net.was_reset
+    assert session.local.was_reset
+
+
+def test_why_the_peer_vanished_is_told_where_the_system_knows():
+    session = Session()
+    session.local.gives(b"said")
+    session.net.ends()
+    session.loop.settle()
+    session.net.waits_for_confirmation = RESET
+    session.loop.errors[7]()
+    assert session.outcome.error.message == ("net:1: connection reset by peer after 4 bytes sent, 0 received")
+
+
+# the policy
+
+
+def test_quitting_with_the_peer_still_sends_what_was_read():
+    session = Session(quit_on_peer_eof=True)
+    session.net.full()
+    session.local.gives(b"read")
+    session.loop.settle()
+    session.net.ends()
+    assert session.running
+    assert not session.net.probed
+    session.local.gives(b" not read")
+    session.net.full(False)
+    assert good(session, "eof").sent == 4
+    assert session.net.outgoing == b"read"
+
+
+def test_send_only_ends_once_the_peer_has_everything():
+    session = Session(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 3
+    assert session.running
+    assert session.net.outgoing_ended
+    session.net.waits_for_confirmation = 0
+    session.loop.forward(0.1)
+    good(session, "sent")
+
+
+def test_the_end_of_our_input_is_not_enough_by_itself():
+    session = Session()
+    session.local.ends()
+    session.loop.forward(10_000)
+    assert session.running
+
+
+def test_conclude_before_the_end_of_our_input():
+    session = Session()
+    session.relay.conclude()
+    assert session.running
+    session.local.ends()
+    good(session, "sent")
+
+
+def test_conclude_after_the_end_of_our_input():
+    session = Session()
+    session.local.ends()
+    assert session.running
+    session.relay.conclude()
+    good(session, "sent")
+    session.relay.conclude()
+    assert len(session.over) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_quit_after_counts_from_the_end_of_our_input(seconds):
+    session = Session(quit_after=seconds)
+    session.loop.forward(60)
+    assert session.running
+    session.local.ends()
+    session.loop.settle()
+    if seconds:
+        session.loop.forward(seconds - 0.1)
+        session.net.gives(b"an answer changes nothing")
+        assert session.running
+        session.loop.forward(0.1)
+    assert good(session, "quit-after").seconds == 60 + seconds
+
+
+def test_no_timer_counts_once_both_directions_ended():
+    session = Session(quit_after=5, idle_timeout=7)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 1
+    session.loop.settle()
+    session.net.ends()
+    session.loop.forward(30)
+    assert session.running
+    session.net.waits_for_confirmation = 0
+    session.loop.forward(0.1)
+    good(session, "eof")
+
+
+def test_without_shutdown_our_end_is_kept_back():
+    session = Session(shutdown=False)
+    session.local.ends()
+    assert session.running
+    assert not session.net.outgoing_ended
+    session.net.ends()
+    good(session, "eof")
+    assert not session.net.outgoing_ended
+
+
+def test_without_input_our_end_comes_after_the_peers():
+    session = Session(receive_only=True, shutdown=False)
+    session.local.gives(b"never read")
+    session.net.gives(b"data")
+    assert session.running
+    assert not session.net.outgoing_ended
+    session.net.ends()
+    outcome = good(session, "eof")
+    assert (outcome.sent, outcome.received) == (0, 4)
+    assert session.net.outgoing_ended
+
+
+def test_one_end_for_both_directions_is_said_last():
+    """TLS 1.2: our end would cost the answer."""
+    session = Session()
+    session.net.half_close = False
+    session.local.ends()
+    assert session.running
+    assert not session.net.outgoing_ended
+    session.net.ends()
+    good(session, "eof")
+    assert session.net.eof_calls == 1
+
+
+@pytest.mark.parametrize("error", [RESET, NetworkError("gone")])
+def test_an_end_said_last_may_come_too_late(error):
+    session = Session(end_when_sent=True)
+    session.net.half_close = False
+    session.net.eofs.append(error)
+    session.local.ends()
+    good(session, "sent")
+
+
+@pytest.mark.parametrize("limits", [{"end_when_sent": True, "shutdown": False}, {"end_when_sent": True}])
+def test_what_is_said_at_the_close_is_said_once_and_only_if_wanted(limits):
+    session = Session(**limits)
+    session.net.half_close = False
+    session.local.ends()
+    good(session, "sent")
+    assert session.net.eof_calls == int("shutdown" not in limits)
+
+
+def test_our_end_may_take_several_calls():
+    session = Session()
+    session.net.eofs.extend([WANT_WRITE] * 2)
+    session.local.ends()
+    session.net.full()
+    assert session.running
+    assert session.net.eof_calls == 1
+    session.net.full(False)
+    assert session.running
+    assert (session.net.eof_calls, session.net.outgoing_ended) == (3, True)
+    session.net.gives(b"still heard")
+    session.net.ends()
+    assert good(session, "eof").received == 11
+    assert session.net.eof_calls == 3
+
+
+def test_passing_on_the_peers_end_may_take_several_calls():
+    session = Session()
+    session.local.eofs.extend([WANT_WRITE] * 2)
+    session.local.full()
+    session.net.ends()
+    assert session.running
+    assert session.local.eof_calls == 1
+    session.local.full(False)
+    assert session.running
+    assert (session.local.eof_calls, session.local.outgoing_ended) == (3, True)
+    session.local.ends()
+    good(session, "eof")
+    assert session.local.eof_calls == 3
+
+
+@pytest.mark.parametrize("side", ["net", "local"])
+def test_an_end_that_is_not_said_yet_is_waited_for(side):
+    session = Session()
+    waiting = getattr(session, side)
+    waiting.eofs.extend([WANT_WRITE] * 2)
+    waiting.full()
+    session.net.ends()
+    session.local.ends()
+    session.loop.forward(1)
+    assert session.running
+    waiting.full(False)
+    session.loop.forward(1)
+    good(session, "eof")
+    assert waiting.outgoing_ended
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_the_close_of_our_output_may_fail(calls):
+    session = Session()
+    session.local.eofs.extend([WANT_WRITE] * calls)
+    session.local.eofs.append(LocalError("stdout: no space left on device"))
+    session.net.ends()
+    outcome = session.outcome
+    assert outcome.error.message == "stdout: no space left on device"
+    assert outcome.code == ExitCode.USAGE
+
+
+# limits
+
+
+def test_a_limit_of_bytes():
+    session = Session(max_bytes=5)
+    session.net.gives(b"123456789")
+    assert good(session, "limit").received == 5
+    assert session.local.outgoing == b"12345"
+
+
+def test_a_limit_of_packets():
+    session = datagrams(max_packets=2)
+    session.net.gives(b"one", b"two", b"three")
+    assert good(session, "limit").received == 6
+
+
+def test_a_program_may_answer_after_the_limit():
+    session = Session(max_bytes=1)
+    session.local.may_stop_reading = True
+    session.net.gives(b"?")
+    assert session.running
+    assert session.local.outgoing_ended
+    session.local.gives(b"answer")
+    session.local.ends()
+    assert good(session, "eof").sent == 6
+
+
+def test_nothing_moved_for_too_long():
+    session = Session(idle_timeout=5)
+    session.loop.forward(4)
+    session.net.gives(b"x")
+    session.loop.forward(4.9)
+    session.local.gives(b"x")
+    session.loop.forward(4.9)
+    assert session.running
+    session.loop.forward(0.1)
+    outcome = session.outcome
+    assert isinstance(outcome.error, TimedOut)
+    assert outcome.error.message == "net:1: idle for 5 s"
+    assert (outcome.reason, outcome.seconds) == ("idle", pytest.approx(13.9))
+    assert session.net.was_reset
+
+
+# datagrams
+
+
+@pytest.mark.parametrize(("policy", "quiet"), [({}, 1.0), ({"quit_after": 3.0}, 3.0)])
+def test_datagrams_end_with_silence_after_our_input(policy, quiet):
+    session = datagrams(**policy)
+    session.loop.forward(60)
+    session.local.ends()
+    session.loop.forward(quiet * 0.9)
+    session.net.gives(b"late")
+    session.loop.forward(quiet * 0.9)
+    assert session.running
+    session.loop.forward(quiet * 0.2)
+    outcome = good(session, "quiet")
+    assert outcome.seconds == pytest.approx(60 + 1.9 * quiet)
+
+
+def test_datagrams_that_need_no_answer_end_with_our_input():
+    session = datagrams(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    assert good(session, "sent").sent == 4
+
+
+def test_a_stream_forwarded_to_datagrams_ends_with_silence_after_the_peers_end():
+    session = datagrams(net=False, local=True)
+    session.net.ends()
+    session.loop.forward(0.9)
+    assert session.running
+    session.loop.forward(0.1)
+    good(session, "quiet")
+
+
+# the confirmation
+
+
+def test_the_end_is_looked_for_often_at_first_and_twenty_times_a_second_later():
+    session = Session(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 4
+    pauses = []
+    session.loop.settle()
+    for _ in range(10):
+        (pause,) = session.loop.timers
+        pauses.append(pause)
+        session.loop.forward(pause)
+    assert pauses == pytest.approx([0.0005 * 2**n for n in range(7)] + [0.05] * 3)
+
+
+def test_last_bytes_that_nobody_confirms():
+    session = Session(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 4
+    session.loop.forward(59)
+    session.net.waits_for_confirmation = 3  # it goes on, slowly
+    session.loop.forward(59)
+    assert session.running
+    session.loop.forward(1.1)
+    outcome = session.outcome
+    assert outcome.error.message == "net:1: the last 3 bytes were not acknowledged"
+    assert outcome.code == ExitCode.NETWORK
+
+
+def test_a_connection_that_breaks_during_the_confirmation():
+    session = Session(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 4
+    assert session.running
+    session.net.waits_for_confirmation = RESET
+    session.loop.forward(1)
+    assert session.outcome.error.message == ("net:1: connection reset by peer after 4 bytes sent, 0 received")
+
+
+def test_who_got_nothing_confirms_nothing():
+    session = Session()
+    session.net.waits_for_confirmation = RESET
+    session.local.waits_for_confirmation = RESET
+    session.net.ends()
+    session.local.ends()
+    good(session, "eof")
+
+
+def test_what_was_forwarded_is_confirmed_too():
+    session = Session()
+    session.net.gives(b"data")
+    session.net.ends()
+    session.local.ends()
+    session.local.waits_for_confirmation = 2
+    session.net.waits_for_confirmation = 5  # not asked for: nothing went there
+    assert session.running
+    session.local.waits_for_confirmation = 0
+    session.loop.forward(0.1)
+    good(session, "eof")
+
+
+# from outside
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_abort_writes_what_came_and_resets_what_is_not_whole(ended):
+    session = Session()
+    session.local.full()
+    session.net.gives(b"data")
+    session.loop.settle()
+    if ended:
+        session.local.ends()
+        session.loop.settle()
+    session.local.capacity = 1 << 16
+    session.relay.abort("interrupted")
+    outcome = session.outcome
+    assert (outcome.reason, outcome.received, outcome.error) == ("interrupted", 4, None)
+    assert session.local.outgoing == b"data"
+    assert session.net.was_reset == (not ended)
+
+
+def test_an_abort_of_somebody_who_types_is_a_good_end():
+    session = consoled("terminal")
+    session.relay.abort("interrupted")
+    assert not session.net.was_reset
+    assert session.outcome.reason == "interrupted"
+
+
+def test_an_abort_for_a_reason_is_an_error():
+    session = Session()
+    session.local.ends()
+    session.loop.settle()
+    error = TimedOut("too long")
+    error.__context__ = KeyError()
+    session.relay.abort("deadline", error)
+    outcome = session.outcome
+    assert (outcome.error, outcome.code) == (error, ExitCode.TIMEOUT)
+    assert error.__context__ is None
+    assert session.net.was_reset
+    session.relay.abort("again")
+    assert len(session.over) == 1
+
+
+# what it starts with
+
+
+@pytest.mark.parametrize(("kind", "guarded"), [("pipe", True), ("terminal", False)])
+def test_a_sudden_death_looks_like_one_unless_somebody_types(kind, guarded):
+    session = consoled(kind)
+    assert (session.net.guarded, session.local.guarded) == (guarded, guarded)
+
+
+def test_nothing_moves_before_the_loop_says_so():
+    session = Session()
+    other = Side(session.loop)
+    other.incoming.append(b"x")
+    assert session.relay.outcome is None
+    assert (session.relay.sent, session.relay.received) == (0, 0)
+
+
+def test_the_peer_ends_while_our_last_bytes_wait_for_confirmation():
+    session = Session(end_when_sent=True)
+    session.local.gives(b"data")
+    session.local.ends()
+    session.net.waits_for_confirmation = 4
+    assert session.running
+    session.net.ends()
+    assert session.running
+    assert len(session.loop.timers) == 1
+    session.net.waits_for_confirmation = 0
+    session.loop.forward(0.1)
+    good(session, "eof")
