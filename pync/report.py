@@ -21,5 +21,10 @@ class Event(NamedTuple):
 Report = Callable[[Event], None]
 
 
+def unheard(report: Report, kind: str) -> bool:
+    """Whether nobody looks at events of that kind that bring good news: then they need not even be made."""
+    return kind in getattr(report, "unheard", ())
+
+
 def silent(event: Event) -> None:
     """A Report that says nothing."""

@@ -44,6 +44,9 @@ class View:
             )
         self.wants_progress = wanted and not (options.quiet and options.progress is not True)
         self._progress = self._live_line() if self.wants_progress and not self._json else None
+        # What is not shown when all went well: thousands of small files a second need not make an event each.
+        told = self._json or self._verbosity > 0 or self._progress is not None
+        self.unheard = frozenset() if told else frozenset({"file"})
 
     def __call__(self, event: Event) -> None:
         kind, facts = event

@@ -42,6 +42,12 @@ class Tally:
         if not self.first_failure:
             self.first_failure = f"{printable(name) or 'stdin'}: {why}"
 
+    def arrived(self, count: int, size: int) -> None:
+        """`count` files of `size` bytes together are delivered."""
+        self.files += count
+        self.delivered += count
+        self.size += size
+
     @property
     def code(self) -> ExitCode:
         """Wrong bytes over partial success; a failure alone is a local error."""

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
+from pync.proto.transfer_inline import InlineFile
 from pync.transfer import digests
 from pync.transfer.intake import Intake
 from pync.transfer.part import Part, open_part, taken
 from pync.transfer.root import Refused, Root, failed, look, open_existing
 from pync.transfer.sink import Sink, sink_for
-from pync.transfer.small import SmallFiles
+from pync.transfer.small import BATCH_MAX, SmallFiles
 from pync.transfer.wire import Wire
 
 FSYNC_INLINE = 8 << 20  # above this much written, waiting for the disk is done in a thread
@@ -56,16 +57,28 @@ class Filing:
 
     # --- small files, here whole ---------------------------------------------------------------------
 
-    def brand_new(self, root: Root, entry: messages.Entry) -> bool:
-        """Put a verified INLINE file in place (or among the pending small files) if its name is free."""
-        parent, name, new = root.locate(entry.path)
-        if not new and os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False):
-            return False
-        if not self.small_files.write(parent, name, entry, self.number):
-            return False
-        if name.endswith(b".part"):
-            root.settled_parts.add((os.fstat(parent).st_ino, name))
-        return True
+    def brand_new(self, root: Root, files: list[InlineFile], first: int) -> int:
+        """Put verified files in place (or among the pending ones), from the first on, as long as their names
+        are free and nothing else is the matter with them; how many of them. `first`: the number of the first.
+        """
+        small_files, most = self.small_files, self._terms.max_size
+        locate, write, pending = root.locate, small_files.write, small_files.pending
+        number = first
+        for file in files:
+            try:
+                parent, name, new = locate(file[0])
+            except Refused:
+                break
+            if not new and os.access(name, os.F_OK, dir_fd=parent, follow_symlinks=False):
+                break
+            if (most is not None and len(file[3]) > most) or not write(parent, name, file, number):
+                break
+            if name.endswith(b".part"):
+                root.settled_parts.add((os.fstat(parent).st_ino, name))
+            number += 1
+            if len(pending) >= BATCH_MAX:
+                break
+        return number - first
 
     def small(self, root: Root, path: bytes, entry: messages.Entry) -> Filed:
         """A verified INLINE file whose name, or partial name, may be taken. Raises Refused."""

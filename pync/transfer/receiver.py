@@ -16,7 +16,8 @@ from pync.loop import Loop
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
-from pync.report import Event, Report
+from pync.proto.transfer_inline import InlineFile, entry_of, inline_files
+from pync.report import Event, Report, unheard
 from pync.transfer import digests
 from pync.transfer.events import Tally, file_event
 from pync.transfer.filing import Filed, Filing, ReceiveTerms
@@ -66,6 +67,7 @@ class Incoming:
         self.intake = Intake(wire, reception.terms.max_size)
         self._filing = Filing(wire, reception.terms, begin.checksum, self.intake)
         self._pending = self._filing.small_files.pending
+        self._quiet = unheard(reception.report, "file")
         self._number = 0
         self._confirmed = 0  # entries before this one are confirmed or DONE
         self._root: Root | None = None
@@ -95,6 +97,7 @@ class Incoming:
     async def _entries(self) -> None:
         wire = self._wire
         while True:
+            await self._small_files()
             frame = wire.frame_now()
             if frame is None:
                 await self._settle()
@@ -104,16 +107,52 @@ class Incoming:
                 entry = messages.parse_entry(frame.payload)
                 if entry.flags & messages.INLINE:
                     await wire.paced(entry.size)
-                if not (entry.flags & messages.INLINE and self._small(entry)):
-                    await self._settle()
-                    await self._entry(entry)
-                elif len(self._pending) >= BATCH_MAX:
-                    await self._settle()
+                    wire.body_received += entry.size
+                await self._settle()
+                await self._entry(entry)
             elif frame.kind == proto.FINISH:
                 await self._finish(messages.parse_counts(frame.payload))
                 return
             else:
                 raise proto.ProtocolError("the peer sent something out of turn")
+
+    async def _small_files(self) -> None:
+        """Take the small files that are here: most are new and only need to be written."""
+        wire, root = self._wire, self._root
+        if root is None or not self._of.place.by_name:
+            return
+        while True:
+            files, end = inline_files(wire.ahead(), self._digest_of)
+            if not files:
+                return
+            wire.pass_over(end)
+            size = sum(len(file[3]) for file in files)
+            await wire.paced(size)
+            wire.body_received += size
+            while files:
+                count = self._brand_new(root, files)
+                del files[:count]
+                if files or len(self._pending) >= BATCH_MAX:
+                    await self._settle()
+                if files and not count:
+                    await self._entry(entry_of(files.pop(0)))
+
+    def _brand_new(self, root: Root, files: list[InlineFile]) -> int:
+        """Those at the start of `files` that are new; how many were taken."""
+        of, before = self._of, len(self._pending)
+        count = self._filing.brand_new(root, files, self._number)
+        settled = files[: count - len(self._pending) + before]
+        if count:
+            self._number += count
+            of.progressed = True
+        of.tally.arrived(len(settled), sum(len(file[3]) for file in settled))
+        if not self._quiet:
+            for path, _, _, body, digest in settled:
+                self._tell(path, Filed(messages.OK, len(body), digest, path), "")
+        if self._number - self._confirmed >= CONFIRM_EVERY:
+            self._confirm()
+            self._wire.push()
+        return count
 
     async def _finish(self, counts: messages.Counts) -> None:
         of, wire = self._of, self._wire
@@ -148,8 +187,8 @@ class Incoming:
                 why = refused.why
                 self._done(refused.status, why, refused.code, number=one.number)
             status = messages.OK if refused is None else refused.status
-            filed = Filed(status, one.entry.size, one.entry.digest, one.entry.path)
-            self._report(one.entry, filed, why)
+            entry = messages.Entry(messages.FILE, one.path, size=one.size)
+            self._report(entry, Filed(status, one.size, one.digest, one.path), why)
 
     def _confirm(self) -> None:
         """Confirm what is settled: all before the current entry, except what is still pending."""
@@ -195,33 +234,6 @@ class Incoming:
             self._confirm()
             self._wire.push()
 
-    def _small(self, entry: messages.Entry) -> bool:
-        """The usual fate of a small file, without the detours of the others: new, whole, in place. False when
-        it is anything else, and then nothing was done."""
-        root, name = self._root, entry.path
-        place = self._of.place
-        most = self._of.terms.max_size
-        if root is None or not place.by_name or not name or (most is not None and entry.size > most):
-            return False
-        if self._digest_of(entry.body) != entry.digest:
-            return False
-        self._filing.number = self._number
-        waiting = len(self._pending)
-        try:
-            if not self._filing.brand_new(root, entry):
-                return False
-        except Refused:
-            return False
-        self._number += 1
-        self._of.progressed = True
-        if len(self._pending) > waiting:
-            return True
-        self._report(entry, Filed(messages.OK, entry.size, entry.digest, name), "")
-        if self._number - self._confirmed >= CONFIRM_EVERY:
-            self._confirm()
-            self._wire.push()
-        return True
-
     def _report(self, entry: messages.Entry, filed: Filed, why: str) -> None:
         of = self._of
         is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
@@ -233,15 +245,18 @@ class Incoming:
             reason = "the part from before is not of this file; it started over"
             facts = {"reason": "restarted", "name": printable(entry.path), "message": reason, "peer": peer}
             of.report(Event("waiting", facts))
+        self._tell(entry.path, filed, why)
+
+    def _tell(self, path: bytes, filed: Filed, why: str) -> None:
         file_event(
-            of.report,
-            entry.path,
+            self._of.report,
+            path,
             filed.size,
             filed.status,
             digest=filed.digest,
             checksum=self._checksum,
             why=why,
-            peer=peer,
+            peer=self._wire.channel.peer,
             saved_as=filed.path,
         )
 

@@ -226,6 +226,7 @@ class Outgoing:
         )
         self._put_entry(index, entry)
         self._of.sent += len(data)
+        self._wire.body_sent += len(data)
 
     async def _large(
         self, index: int, path: bytes, fd: int, there: os.stat_result, *, base: int, kind: int

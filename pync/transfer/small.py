@@ -15,12 +15,14 @@ from time import perf_counter
 from typing import NamedTuple
 
 from pync.proto import transfer_messages as messages
-from pync.transfer.root import Refused, failed, part_name, set_times
+from pync.proto.transfer_inline import InlineFile
+from pync.transfer.root import Refused, failed, part_name
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SLOW_SYNC = 0.0004  # seconds; memory and battery-backed disks stay far below
 SLOW_SYNCS = 12  # so many in a row, since a few may only have been interrupted
 BATCH_MAX = 128  # open files
+LONG = messages.NAME_MAX - len(b".part")
 THREADS = 16
 
 
@@ -28,7 +30,9 @@ class Pending(NamedTuple):
     """A file that is written and waits for its sync and its name."""
 
     number: int
-    entry: messages.Entry  # without its contents
+    path: bytes
+    size: int
+    digest: bytes
     parent: int
     part: bytes
     name: bytes
@@ -45,24 +49,29 @@ class SmallFiles:
         self._slow = 0
         self.pending: list[Pending] = []
 
-    def write(self, parent: int, name: bytes, entry: messages.Entry, number: int) -> bool:
-        """Put a verified file in place, its name known to be free; or leave it in `pending`. Raises Refused.
+    def write(self, parent: int, name: bytes, file: InlineFile, number: int) -> bool:
+        """Put a verified file in place, its name known to be free; or leave it in `pending`.
 
-        False: a partial file of that name is in the way, and nothing was done.
+        False: it cannot be done, or something of its partial name is in the way; nothing is left behind.
         """
-        part = name + b".part" if len(name) <= messages.NAME_MAX - 5 else part_name(name)
-        mode = entry.mode & 0o777
+        path, mode, mtime, body, digest = file
+        part = name + b".part" if len(name) <= LONG else part_name(name)
+        mode &= 0o777
         try:
             fd = os.open(part, _CREATE, mode or 0o600, dir_fd=parent)
-        except FileExistsError:
+        except OSError:
             return False
-        except OSError as error:
-            raise failed(error) from None
         try:
-            _fill(fd, entry, mode if mode & self._umask or not mode else None)
+            if os.write(fd, body) != len(body):
+                _write_rest(fd, body)
+            if mode & self._umask or not mode:
+                os.fchmod(fd, mode)
+            try:
+                os.utime(fd, ns=(mtime, mtime))
+            except OverflowError:
+                pass  # a time this system cannot hold
             if self._slow >= SLOW_SYNCS:
-                waiting = entry._replace(body=b"")
-                self.pending.append(Pending(number, waiting, parent, part, name, fd))
+                self.pending.append(Pending(number, path, len(body), digest, parent, part, name, fd))
                 fd = -1
                 return True
             if self._fsync:
@@ -70,9 +79,9 @@ class SmallFiles:
                 os.fsync(fd)
                 self._slow = self._slow + 1 if perf_counter() - begin > SLOW_SYNC else 0
             os.rename(part, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except OSError as error:
+        except OSError:
             _unlink(parent, part)
-            raise failed(error) from None
+            return False
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -133,13 +142,8 @@ def _unlink(parent: int, part: bytes) -> None:
         pass
 
 
-def _fill(fd: int, entry: messages.Entry, mode: int | None) -> None:
-    body = entry.body
-    while body:
-        count = os.write(fd, body)
-        if count == len(body):
-            break
-        body = body[count:]
-    if mode is not None:
-        os.fchmod(fd, mode)
-    set_times(fd, entry.mtime)
+def _write_rest(fd: int, body: memoryview) -> None:
+    """A file system that takes less than it was given says why when it is asked again."""
+    at = os.fstat(fd).st_size
+    while at < len(body):
+        at += os.write(fd, body[at:])

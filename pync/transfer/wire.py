@@ -95,6 +95,14 @@ class Wire(Link):
             return self._inbox.popleft()
         return self._parse()
 
+    def ahead(self) -> memoryview:
+        """What arrived and is not parsed yet, to be read in place: valid until somebody waits for more."""
+        return self._in[self._start : self._start if self._inbox else self._end]
+
+    def pass_over(self, count: int) -> None:
+        """The first `count` bytes of `ahead` are parsed."""
+        self._start += count
+
     async def frame(self, until: float | None = None) -> proto.Frame:
         """The next frame. What we have to say goes out first; raises TimeoutError at `until`."""
         while (frame := self.frame_now()) is None:
@@ -194,9 +202,12 @@ class Wire(Link):
 
     def put(self, kind: int, payload: bytes = b"") -> None:
         """Queue one frame."""
-        data = proto.encode(kind, payload)
-        self._out.append(data)
-        self._out_size += len(data)
+        self.put_encoded(proto.encode(kind, payload))
+
+    def put_encoded(self, frame: bytes) -> None:
+        """Queue one frame as it is on the wire."""
+        self._out.append(frame)
+        self._out_size += len(frame)
 
     @property
     def crowded(self) -> bool:
