@@ -38,7 +38,7 @@ class Endpoint(NamedTuple):
         """What messages show: `HOST:PORT`, or the path with its scheme."""
         if self.scheme in _INET:
             host = f"[{self.host}]" if ":" in self.host else self.host
-            return f"{host}:{self.port}"
+            return f"{host or '*'}:{self.port}"
         return f"{self.scheme}:{self.path}"
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ def take(words: Sequence[str], *, listen: bool = False, default: str = "tcp") ->
     if port is None:
         if rest and (not listen or _looks_like_port(rest[0])):
             port = rest.pop(0)
-        elif listen and host and ":" not in host:
+        elif listen and host and ":" not in host and not is_literal(host):
             host, port = "", host
         else:
             raise _no_port(first, host)
@@ -176,6 +176,8 @@ def parse_port(text: str | int) -> int | str:
         if not 0 <= number <= 65_535:
             raise UsageError(f"port {text} is not in 0-65535")
         return number
+    if text and set(text) <= set("0123456789-,"):
+        raise UsageError(f"{text!r} is not one port", hint=f"for many ports: pync scan HOST -p {text}")
     if (
         not text
         or not text.isascii()
@@ -196,7 +198,8 @@ def port_number(port: int | str, kind: int, *, numeric: bool = False) -> int:
     try:
         return socket.getservbyname(port, protocol)
     except OSError:
-        raise UsageError(f"unknown {protocol} service {port!r}") from None
+        hint = "a port is a number 0-65535 or a service name such as http"
+        raise UsageError(f"unknown {protocol} service {port!r}", hint=hint) from None
 
 
 def is_literal(host: str) -> bool:
@@ -265,7 +268,9 @@ def _literal(host: str, port: int, kind: int, family: int) -> Address:
 def _look_up_error(
     endpoint: Endpoint, error: socket.gaierror, family: int, numeric: bool
 ) -> UsageError | NetworkError:
-    if numeric and not is_literal(endpoint.host):
+    if is_literal(endpoint.host):
+        return UsageError(f"{endpoint.host}: no such interface")
+    if numeric:
         return UsageError(f"{endpoint.host!r} is not an address, and --numeric forbids look-ups")
     if error.errno == socket.EAI_AGAIN:
         return NetworkError(f"{endpoint.host}: name look-up failed (the name server did not answer)")

@@ -88,19 +88,41 @@ def foreign(command: str, option: str) -> str | None:
     return _BY_COMMAND.get((command, option)) or _FOREIGN.get(option)
 
 
+def quit_after(command: str, shown: str) -> str | None:
+    """The hint for `-q1`, which Typer takes for `-q -1`: `shown` is its complaint."""
+    option, _, word = shown.partition(" (in -q")
+    seconds = word.rstrip(")")
+    if command not in ("connect", "listen") or not seconds.isdigit() or option != f"-{seconds[0]}":
+        return None
+    return f"-q is --quiet; to end {seconds} s after our input ended: --quit-after {seconds}"
+
+
 def after(command: str, arguments: list[str]) -> str | None:
     """The hint for words that are options pync knows, used as another netcat means them."""
-    if command in ("listen", "recv") and len(arguments) >= 2 and "-p" in arguments[:-1]:
+    if command not in ("listen", "recv") or not any(_has_letter(word, "p") for word in arguments):
+        return None
+    meant = translate(["-l", *arguments])
+    if meant is not None and meant != shell(["pync", "listen", *arguments]):
+        return f"the port stands alone: {meant.replace('listen', command, 1)}"
+    if "-p" in arguments[:-1]:
         port = arguments[arguments.index("-p") + 1]
         if port.isdigit():
             return f"the port stands alone: pync {command} {port}"
     return None
 
 
+def _has_letter(word: str, letter: str) -> bool:
+    return word.startswith("-") and not word.startswith("--") and letter in word
+
+
 # What a whole command line for nc or ncat may hold: letter -> takes a value there.
-_VALUES = frozenset("pwqiescoxXmTMIOGgbP")
+_VALUES = frozenset("pwqiescoxXmTMIOWGgPV")
 _SAME_SWITCH = frozenset("46nuUvkzCt")
 _SAME_VALUE = frozenset("wsecmo")
+_LONG_SWITCH = {"b": "--broadcast", "d": "--recv-only"}
+_LONG_VALUE = {"M": "--ttl", "I": "--rcvbuf", "O": "--sndbuf", "W": "--max-packets", "i": "--delay"}
+_UNTOLD = frozenset("TGgPV")  # what has no like of it here must not get lost in a hint
+_PROXIES = {"4": "socks4", "5": "socks5", "connect": "http"}
 
 
 def translate(arguments: list[str]) -> str | None:
@@ -108,7 +130,7 @@ def translate(arguments: list[str]) -> str | None:
     kept: list[str] = []
     words: list[str] = []
     letters: set[str] = set()
-    port: str | None = None
+    values: dict[str, str] = {}
     queue = list(arguments)
     while queue:
         word = queue.pop(0)
@@ -119,10 +141,14 @@ def translate(arguments: list[str]) -> str | None:
         elif word.startswith("--"):
             kept.append(word)
         elif word.startswith("-") and len(word) > 1:
-            port = _letters(word[1:], queue, kept, letters) or port
+            _letters(word[1:], queue, kept, letters, values)
         else:
             words.append(word)
+    if letters & _UNTOLD:
+        return None
     command = "listen" if "l" in letters else "connect"
+    port = values.get("p")
+    kept += _proxy_or_dump(values)
     if port is not None:
         if command == "connect":
             kept += ["-p", port]
@@ -135,26 +161,41 @@ def translate(arguments: list[str]) -> str | None:
     return shell(["pync", command, *[word for word in kept if command == "listen" or word != "-k"], *words])
 
 
-def _letters(cluster: str, queue: list[str], kept: list[str], letters: set[str]) -> str | None:
-    """Reads one cluster of letters; returns the value of -p."""
-    port = None
+def _proxy_or_dump(values: dict[str, str]) -> list[str]:
+    """`-x` is a proxy for OpenBSD's nc, of the kind that -X names, and a file for ncat."""
+    target = values.get("x", "")
+    host, _, port = target.rpartition(":")
+    if "X" in values and "x" in values:
+        scheme = _PROXIES.get(values["X"], "socks5")
+        default = 3128 if scheme == "http" else 1080
+        return ["--proxy", f"{scheme}://{target if host else f'{target}:{default}'}"]
+    if host and port.isdigit() and "/" not in host:
+        return ["--proxy", f"socks5://{target}"]
+    return ["-x", target] if target else []
+
+
+def _letters(
+    cluster: str, queue: list[str], kept: list[str], letters: set[str], values: dict[str, str]
+) -> None:
+    """Reads one cluster of letters; `values` gets what only makes sense with others."""
     for place, letter in enumerate(cluster):
         letters.add(letter)
         if letter not in _VALUES:
             if letter in _SAME_SWITCH:
                 kept.append(f"-{letter}")
+            elif letter in _LONG_SWITCH:
+                kept.append(_LONG_SWITCH[letter])
             continue
         value = cluster[place + 1 :] or (queue.pop(0) if queue else "")
-        if letter == "p":
-            port = value
+        if letter in "pxX":
+            values[letter] = value
         elif letter == "q":
             kept += ["--quit-after", value.lstrip("-")] if value != "-1" else []
-        elif letter == "i":
-            kept += ["--delay", value]
+        elif letter in _LONG_VALUE:
+            kept += [_LONG_VALUE[letter], value]
         elif letter in _SAME_VALUE:
             kept += [f"-{letter}", value]
         break
-    return port
 
 
 def _plausible(command: str, words: list[str], kept: list[str]) -> bool:

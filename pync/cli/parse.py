@@ -93,7 +93,11 @@ def _usage_error(program: Any, command: str | None, arguments: list[str], compla
     see = f"see pync {command} --help"
     if unknown and option:
         shown = _as_typed(option, arguments)
-        hint = habits.foreign(command, option) or _nearest(program.commands[command], option)
+        hint = (
+            habits.quit_after(command, shown)
+            or habits.foreign(command, option)
+            or _nearest(program.commands[command], option)
+        )
         return UsageError(f"{command}: no such option: {shown}", hint=hint or see)
     if option:  # a value is missing, or a switch was given one
         message = complaint.format_message()

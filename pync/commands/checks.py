@@ -10,6 +10,11 @@ _EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("ipv4", "ipv6"),
     ("send_only", "recv_only"),
     ("exec_command", "sh_exec", "broker", "chat", "forward", "echo", "discard", "zero"),
+    ("output_dir", "exec_command"),
+    ("output_dir", "sh_exec"),
+    ("output_dir", "forward"),
+    ("output_dir", "echo"),
+    ("output_dir", "discard"),
     ("tls_insecure", "tls_ca"),
     ("tls_insecure", "tls_fingerprint"),
     ("overwrite", "rename", "skip"),
@@ -41,6 +46,8 @@ def check(options: opt.Shared) -> None:
             raise UsageError(f"{spelling(name)} needs {' or '.join(spelling(other) for other in others)}")
     if isinstance(options, opt.SocketOptions):
         _check_endpoint(options)
+    if isinstance(options, opt.TlsOptions):
+        _check_tls(options)
     if isinstance(options, opt.SendOptions):
         _check_send(options)
     if isinstance(options, opt.ScanOptions):
@@ -76,6 +83,23 @@ def _check_endpoint(options: opt.SocketOptions) -> None:
         raise UsageError(f"{options.endpoint.host} is not an IPv4 address, and -4 wants one")
     if isinstance(options, opt.StreamOptions) and options.datagram_size is not None and not datagrams:
         raise UsageError("--datagram-size needs datagrams: -u or unix-dgram:")
+
+
+def _check_tls(options: opt.TlsOptions) -> None:
+    """What is said about TLS must not be said in vain: the bytes would go in the clear."""
+    forward = options.forward if isinstance(options, opt.ListenOptions) else None
+    schemes = {options.endpoint.scheme, forward.scheme if forward else ""}
+    if (
+        options.tls
+        or "tls" in schemes
+        or any(url == "env" or url.startswith("https:") for url in options.proxy)
+    ):
+        return
+    given = next(
+        (name for name in vars(opt.TlsOptions) if name.startswith("tls_") and _given(options, name)), ""
+    )
+    if given:
+        raise UsageError(f"{spelling(given)} needs --tls", hint="add --tls, or write tls://HOST:PORT")
 
 
 def _check_send(options: opt.SendOptions) -> None:

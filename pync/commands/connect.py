@@ -20,7 +20,7 @@ from pync.errors import ExitCode, NetworkError, TimedOut, reason
 from pync.loop import READ, Loop
 from pync.relay.policy import Outcome
 from pync.report import Event, Report
-from pync.transport.channel import WANT_READ, Channel
+from pync.transport.channel import Channel
 from pync.transport.dial import DialSettings, dial
 from pync.transport.stdio import Stdio
 
@@ -45,7 +45,8 @@ async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
         facts = channel.facts()
         report(Event("connected", facts))
         if options.zero:
-            return await _probe(loop, options, channel)
+            channel.close()
+            return ExitCode.OK
         if words is not None:
             outcome = await _run_program(loop, options, channel, copies, words, report)
         else:
@@ -87,27 +88,25 @@ async def _dial_once(
     deadline = loop.now() + options.timeout if options.timeout is not None else None
     if give_up is not None:
         deadline = min(deadline or give_up, max(give_up, loop.now() + _LAST_TRY))
-    return await dial(loop, options.endpoint, settings, report, deadline)
+    channel = await dial(loop, options.endpoint, settings, report, deadline)
+    if options.zero and channel.boundaries:
+        await _probe(loop, options, channel)
+    return channel
 
 
-async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> ExitCode:
-    """--zero: being connected is all; UDP needs a datagram to learn that nobody is there."""
+async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> None:
+    """--zero of datagrams: one of them must ask, to learn that nobody is there. Raises NetworkError then."""
+    seconds = options.timeout if options.timeout is not None else _PROBE_SECONDS
     try:
-        if channel.boundaries:
-            seconds = options.timeout if options.timeout is not None else _PROBE_SECONDS
-            view = memoryview(bytearray(65_536))
-            channel.write(memoryview(b"\0"))
-            if (
-                await loop.wait(channel.read_fd, READ, loop.now() + seconds)
-                and channel.read_into(view) == WANT_READ
-            ):
-                raise NetworkError(f"{channel.peer}: no answer")
+        channel.write(memoryview(b"\0"))
+        if await loop.wait(channel.read_fd, READ, loop.now() + seconds):
+            channel.read_into(memoryview(bytearray(65_536)))
     except OSError as error:
-        raise NetworkError(f"connect {channel.peer}: {reason(error)}") from None
-    finally:
-        channel.detach(loop)
         channel.close()
-    return ExitCode.OK
+        raise NetworkError(f"connect {channel.peer}: {reason(error)}") from None
+    except BaseException:
+        channel.close()
+        raise
 
 
 async def _run_stdio(

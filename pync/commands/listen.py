@@ -79,7 +79,10 @@ class Server:
         endpoint = options.endpoint
         if options.udp and endpoint.scheme == "tcp":
             endpoint = endpoint._replace(scheme="udp")
-        self._bound = bound = bind(endpoint, self.service.socket_settings)
+        settings = self.service.socket_settings
+        if options.forward is not None:  # then --source is about the connections to the target
+            settings = settings._replace(source=None, source_port=None)
+        self._bound = bound = bind(endpoint, settings)
         self.service.listening(bound.facts())
         if options.port_file is not None or options.ready_fd is not None:
             from pync.transport.readiness import tell
@@ -97,10 +100,15 @@ class Server:
         if self.options.timeout is not None:
             by = self.loop.now() + self.options.timeout
             if not await self._first.wait(by) and not self._over.is_set:
-                raise TimedOut(
-                    f"listen {self.options.endpoint.address}: no client within {self.options.timeout:g} s"
-                )
+                raise TimedOut(f"listen {self._where()}: no client within {self.options.timeout:g} s")
         await self._over.wait()
+
+    def _where(self) -> str:
+        """The endpoint as it was bound, with the port that the system chose."""
+        endpoint = self.options.endpoint
+        if endpoint.port == 0 and self._bound is not None and self._bound.port:
+            endpoint = endpoint._replace(port=self._bound.port)
+        return endpoint.address
 
     async def _end(self) -> ExitCode:
         await self.service.finish()

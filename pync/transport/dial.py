@@ -175,6 +175,8 @@ class _Attempts:
         if address.family == _AF_UNIX and error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EACCES):
             words = "no such socket" if error.errno == errno.ENOENT else reason(error)
             return NetworkError(f"{doing}: {words}")
+        if _lacks_scope(address, error):
+            return _no_scope(address)
         if error.errno in (errno.EINVAL, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM):
             return NetworkError(f"{doing}: {reason(error)}")
         return translate(error, doing)
@@ -197,6 +199,23 @@ class _Attempts:
                 hint="; ".join(error.message.removeprefix("connect ") for error in self.failures[:4]),
             )
         return chosen
+
+
+def _lacks_scope(address: Address, error: OSError) -> bool:
+    """Whether a link-local address was given without the link."""
+    return (
+        error.errno in (errno.EINVAL, errno.EHOSTUNREACH)
+        and address.family == socket.AF_INET6
+        and address.sockaddr[0].lower().startswith("fe8")
+        and not address.sockaddr[3]
+    )
+
+
+def _no_scope(address: Address) -> PyncError:
+    host = address.sockaddr[0]
+    return UsageError(
+        f"connect {address}: a link-local address needs its interface", hint=f"write {host}%eth0, say"
+    )
 
 
 _AF_UNIX = getattr(socket, "AF_UNIX", -1)
@@ -314,6 +333,8 @@ def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: S
             if _is_group(address) or settings.broadcast:
                 return _dial_group(sock, address, settings)
             sock.connect(address.sockaddr)
+            if address.family != _AF_UNIX and not address.sockaddr[1]:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "")  # nobody has port 0
             return DatagramSocket(sock, made=_made_path(sock))
         except PyncError:
             sock.close()
@@ -325,6 +346,8 @@ def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: S
             elif error.errno == errno.EACCES:
                 hint = "to send to a broadcast address add --broadcast"
                 failure = failure or NetworkError(f"connect {address}: permission denied", hint=hint)
+            elif _lacks_scope(address, error):
+                failure = failure or _no_scope(address)
             else:
                 failure = failure or translate(error, f"connect {address}")
     assert failure is not None

@@ -9,10 +9,10 @@ import stat
 from collections.abc import Callable, Sequence
 
 from pync.endpoint import Address, Endpoint, host_of, resolve, show
-from pync.errors import LocalError, PyncError, reason, translate
+from pync.errors import LocalError, NetworkError, PyncError, reason, translate
 from pync.loop import Loop, Timer
 from pync.transport.peers import tell_addresses
-from pync.transport.settings import SocketSettings, apply, join_group
+from pync.transport.settings import SocketSettings, apply, at_source, join_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ def bind(endpoint: Endpoint, settings: SocketSettings) -> Bound:
     """Bind every address of `endpoint`; raises LocalError when none can be, or one is taken."""
     if endpoint.scheme == "fd":
         return _inherited(endpoint)
-    addresses = resolve(endpoint, family=settings.family, numeric=settings.numeric, passive=True)
+    endpoint = at_source(endpoint, settings)
+    try:
+        addresses = resolve(endpoint, family=settings.family, numeric=settings.numeric, passive=True)
+    except NetworkError as error:
+        raise NetworkError(f"listen {error.message}") from None
     if addresses[0].family == _AF_UNIX:
         return _bind_unix(addresses[0], endpoint, settings)
     failure: PyncError | None = None

@@ -164,6 +164,27 @@ def source_address(settings: SocketSettings, family: int, kind: int) -> Address 
     raise UsageError(f"--source {settings.source} is not of the family of the address to connect to")
 
 
+def at_source(endpoint: Endpoint, settings: SocketSettings) -> Endpoint:
+    """Where to listen: `--source` may give the address of an endpoint that is a port alone, as nc takes it.
+
+    Raises UsageError where it says something else than the endpoint.
+    """
+    if endpoint.scheme not in ("tcp", "udp", "tls"):
+        return endpoint
+    host, port = _split_source(settings.source)
+    if (host and endpoint.host not in ("", host)) or port not in (0, endpoint.port):
+        raise UsageError(
+            f"--source {settings.source} contradicts the endpoint {endpoint.address}",
+            hint=f"say it once: pync listen {endpoint._replace(host=host).address}",
+        )
+    if settings.source_port not in (None, 0, endpoint.port):
+        raise UsageError(
+            f"--source-port {settings.source_port} contradicts the endpoint {endpoint.address}",
+            hint=f"the port stands alone: pync listen {settings.source_port}",
+        )
+    return endpoint._replace(host=host or endpoint.host)
+
+
 def _split_source(source: str | None) -> tuple[str, int | str]:
     if source is None:
         return "", 0

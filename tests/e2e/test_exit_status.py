@@ -1,6 +1,7 @@
 """Exit status (CLI contract 3.2): each row that connect and listen can come to."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,6 +73,29 @@ def test_bad_usage_is_2(processes, words):
     assert (done.code, done.out) == (2, b"")
     assert done.err
     assert "Traceback" not in done.err
+
+
+def test_a_listener_without_a_client_names_its_port(processes):
+    done = processes.run("listen", "-w", "50ms", "0")
+    assert done.code == 3
+    port = re.search(r"listening on 0\.0\.0\.0:(\d+)", done.err)[1]
+    assert f"pync: listen *:{port}: no client within 0.05 s" in done.err
+
+
+@pytest.mark.parametrize("option", ["--echo", "--discard", "--forward=127.0.0.1:1", "-ecat"])
+def test_an_output_directory_that_nothing_would_write_to_is_2(processes, tmp_path, option):
+    done = processes.run("listen", "--output-dir", tmp_path, option, "127.0.0.1", "0")
+    assert done.code == 2
+    assert "exclude each other" in one_line(done.err)
+
+
+@pytest.mark.usefixtures("ipv6")
+@pytest.mark.parametrize("option", [(), ("-u",)])
+@pytest.mark.parametrize("host", ["fe80::1", "fe80::1%nowhere"])
+def test_a_link_local_address_without_its_link_is_2(processes, host, option):
+    done = processes.run("connect", *option, host, "9")
+    assert done.code == 2
+    assert "interface" in one_line(done.err)
 
 
 def test_cannot_bind_is_2(processes):
@@ -253,6 +277,17 @@ def test_pync_alone_prints_the_help_on_stderr(processes):
         (("connect", "-k", "127.0.0.1:1"), "listen"),
         (("listen", "-l", "9000"), "pync listen"),
         (("listen", "-z", "9000"), "connect"),
+        (("-lvnp", "9000"), "pync listen -v -n 9000"),
+        (("-zv", "host", "80"), "pync connect -z -v host 80"),
+        (("-vz", "host", "20-30"), "pync scan host -p 20-30"),
+        (("-u", "host", "53"), "pync connect -u host 53"),
+        (("-X", "5", "-x", "proxy:1", "host", "80"), "pync connect --proxy socks5://proxy:1 host 80"),
+        (("connect", "-q1", "127.0.0.1:1"), "--quit-after 1"),
+        (("connect", "-z", "127.0.0.1", "20-30"), "pync scan HOST -p 20-30"),
+        (("listen", "-p", "9000"), "pync listen 9000"),
+        (("listen", "-kp", "9000"), "pync listen -k 9000"),
+        (("listen", "-p", "9000", "127.0.0.1"), "pync listen 127.0.0.1 9000"),
+        (("listen", "127.0.0.1"), "127.0.0.1:PORT"),
     ],
     ids=" ".join,
 )

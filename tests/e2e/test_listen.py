@@ -23,6 +23,20 @@ from tests.harness import pattern
 DATA = pattern(500_000)
 
 
+@pytest.mark.parametrize("option", [(), ("-u",)])
+def test_source_is_the_address_of_a_port_alone(processes, option):
+    """Who says `-s 127.0.0.1` must not be reachable from elsewhere."""
+    process = processes.listen(*option, "-s", "127.0.0.1", "0")
+    assert process.err.splitlines() == [f"listening on 127.0.0.1:{process.port}"]
+
+
+@pytest.mark.parametrize("words", [("-s", "127.0.0.1", "127.0.0.2:0"), ("-p", "9000", "127.0.0.1:0")])
+def test_a_source_that_contradicts_the_endpoint_is_2(processes, words):
+    done = processes.run("listen", *words)
+    assert done.code == 2
+    assert "contradicts the endpoint" in one_line(done.err)
+
+
 # -k, --count, --max-conns
 
 

@@ -312,6 +312,25 @@ def test_zero_to_a_closed_port_is_1(sessions):
     assert done.code == 1
 
 
+def test_zero_waits_for_a_service_with_retry_for(datagrams):
+    port = free_port(socket.SOCK_DGRAM)
+    words = ("-z", "--retry-for", "20s", "--retry-delay", "10ms", "-v")
+    process = datagrams._sessions.processes.pync("connect", "-u", *words, f"127.0.0.1:{port}")
+    process.expect("connection refused")
+    with datagrams._sessions.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as peer:
+        peer.bind(("127.0.0.1", port))
+        data, address = peer.recvfrom(100)
+        peer.sendto(b"up", address)
+        assert data == b"\0"
+        assert process.wait().code == 0
+
+
+def test_port_0_is_refused_by_name(datagrams):
+    done = datagrams._sessions.processes.run("connect", "-u", "127.0.0.1", "0")
+    assert done.code == 1
+    assert one_line(done.err) == "pync: connect 127.0.0.1:0: connection refused"
+
+
 def test_source_port(datagrams):
     port = free_port(socket.SOCK_DGRAM)
     process, peer = datagrams.connect("-p", str(port))
