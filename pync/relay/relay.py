@@ -29,6 +29,8 @@ from pync.transport.stdio import OutputClosed, Stdio
 CONFIRM_SECONDS = 60.0
 # How long a peer may take to end, silently, after the reader of our stdout left.
 _LAST_WORDS_SECONDS = 0.5
+# How often a system that counts no acknowledgements is asked whether all that was sent has its own.
+_ASK_SECONDS = 0.25
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
 
@@ -164,8 +166,19 @@ class Relay:
             self.up.stop_taking()
         else:
             self.net.probe()
+            if self.net.must_be_asked:
+                self._ask_confirmed()
             if self.net.read_fd >= 0:
                 self.loop.watch_error(self.net.read_fd, self._peer_vanished)
+
+    def _ask_confirmed(self) -> None:
+        """While the connection lives, so that its channel knows once it broke."""
+        try:
+            self.net.unacknowledged()
+        except OSError as error:
+            self._input_undeliverable(error)
+        else:
+            self._at(self.loop.now() + _ASK_SECONDS, self._ask_confirmed)
 
     def _peer_vanished(self) -> None:
         """The peer ended before us, we went on, and now the connection broke."""

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from pync.errors import reason, translate
-from pync.transport.settings import SocketSettings, apply, source_address
+from pync.transport.settings import SocketSettings, apply, reuse_address, source_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ LATER = frozenset(
     }
 )
 LINUX = sys.platform == "linux"
+_ERROR_QUEUE = LINUX and hasattr(socket.socket, "recvmsg")
 _IP_RECVERR = 11  # linux/in.h
 _IPV6_RECVERR = 25  # linux/in6.h
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -70,7 +71,7 @@ def icmp_verdict(origin: int, kind: int, code: int, number: int) -> Verdict:
 
 def queued_error(sock: socket.socket) -> tuple[Verdict, tuple[str, int]] | None:
     """The next entry of the socket's error queue and the destination it is about; None when there is none."""
-    if not LINUX:  # the flag's number means something else there
+    if not _ERROR_QUEUE:  # the flag's number means something else there
         return None
     try:
         _, ancillary, _, about = sock.recvmsg(1, 256, _MSG_ERRQUEUE)
@@ -97,7 +98,7 @@ class Sockets:
 
     def __init__(self, settings: SocketSettings, *, explain: bool = False) -> None:
         self._settings = settings
-        self._explain = explain and LINUX  # find out who refused, for an extra system call a socket
+        self._explain = explain and _ERROR_QUEUE  # find out who refused, for an extra system call a socket
         self._sources: dict[tuple[int, int], tuple[Any, ...] | None] = {}
         nothing_to_set = settings.source is None and settings.interface is None and not self._explain
         self._plain = nothing_to_set and hasattr(socket, "SOCK_NONBLOCK")
@@ -118,7 +119,7 @@ class Sockets:
 
     def datagram(self, family: int) -> socket.socket:
         """A non-blocking UDP socket that hears of ICMP errors where the system tells."""
-        return self._prepare(socket.socket(family, socket.SOCK_DGRAM), explain=LINUX)
+        return self._prepare(socket.socket(family, socket.SOCK_DGRAM), explain=_ERROR_QUEUE)
 
     def _prepare(self, sock: socket.socket, *, explain: bool) -> socket.socket:
         settings = self._settings
@@ -145,7 +146,7 @@ class Sockets:
         if place is None:
             return
         if place[1]:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reuse_address(sock)
         elif LINUX and sock.type == socket.SOCK_STREAM:
             # The port is then chosen at connect, by destination: not 28,000 in all but as many to each.
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)

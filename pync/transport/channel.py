@@ -58,6 +58,7 @@ class Channel:
     half_close = True  # send_eof ends only our direction
     plain = False  # what is on the descriptors is what the channel carries: movers may go straight there
     may_stop_reading = False  # a sink that takes no more is not an error (a child that closed its stdin)
+    must_be_asked = False  # `confirmed` knows only what `unacknowledged` found before the connection broke
     read_fd = -1
     write_fd = -1
     peer = ""  # printable address of the other side

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
-LINUX = sys.platform == "linux"
+# Ancillary messages as Linux has them: segments, the address that was hit, what an ICMP error is about.
+MESSAGES = sys.platform == "linux" and hasattr(socket.socket, "sendmsg")
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 _SOL_UDP = 17
 _SEGMENTS_MAX = 64  # UDP_MAX_SEGMENTS of the kernels that had the least
@@ -81,8 +82,9 @@ class DatagramSocket(DatagramChannel):
         self.local_address = ask(sock.getsockname)
         self.peer = show(sock.family, self.peer_address) if self.peer_address else ""
         self.local = show(sock.family, self.local_address) if self.local_address else ""
-        self._segments = LINUX and sock.family != getattr(socket, "AF_UNIX", -1)
+        self._segments = MESSAGES and sock.family != getattr(socket, "AF_UNIX", -1)
         self._gro = self._segments and enable_gro(sock)
+        self._receive = receiver_of(sock)
         self._rest: memoryview = memoryview(b"")
         self._size = 0
 
@@ -118,7 +120,7 @@ class DatagramSocket(DatagramChannel):
             rest, self._rest = self._rest, memoryview(b"")
             return rest, self._size
         try:
-            count, ancillary, _, _ = self.sock.recvmsg_into([buffer], ANCILLARY, DONTWAIT)
+            count, ancillary, _, _ = self._receive([buffer], ANCILLARY, DONTWAIT)
         except BlockingIOError:
             return None
         return buffer[:count], gro_size(ancillary) or max(count, 1)
@@ -154,6 +156,25 @@ def ask(question: Callable[[], Any]) -> Any:
         return question()
     except OSError:
         return ""
+
+
+def receiver_of(sock: socket.socket) -> Callable[[list[memoryview], int, int], tuple[int, Any, int, Any]]:
+    """The socket's `recvmsg_into`, or what plays it, without ancillary data, where there is none."""
+
+    def receive(buffers: list[memoryview], _room: int, flags: int) -> tuple[int, Any, int, Any]:
+        count, address = sock.recvfrom_into(buffers[0], 0, flags)
+        return count, (), 0, address
+
+    return sock.recvmsg_into if hasattr(sock, "recvmsg_into") else receive
+
+
+def sender_of(sock: socket.socket) -> Callable[[list[memoryview], Any, int, Any], int]:
+    """The socket's `sendmsg`, or what plays it where there is none."""
+
+    def send(buffers: list[memoryview], _ancillary: Any, flags: int, address: Any) -> int:
+        return sock.sendto(buffers[0], flags, address)
+
+    return sock.sendmsg if hasattr(sock, "sendmsg") else send
 
 
 def enable_gro(sock: socket.socket) -> bool:

@@ -16,7 +16,7 @@ from pync.errors import LocalError, NetworkError, PyncError, TimedOut, UsageErro
 from pync.loop import WRITE, Loop
 from pync.report import Event, Report
 from pync.transport.channel import Channel
-from pync.transport.settings import SocketSettings, apply, join_group, source_address
+from pync.transport.settings import SocketSettings, apply, join_group, reuse_address, source_address
 from pync.transport.stream import StreamSocket
 
 TYPE_CHECKING = False
@@ -286,7 +286,7 @@ def _bind_source(sock: socket.socket, address: Address, settings: SocketSettings
     source = source_address(settings, address.family, address.kind)
     if source is None:
         return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reuse_address(sock)
     try:
         sock.bind(source.sockaddr)
     except OSError as error:

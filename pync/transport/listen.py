@@ -12,7 +12,7 @@ from pync.endpoint import Address, Endpoint, host_of, resolve, show
 from pync.errors import LocalError, NetworkError, PyncError, reason, translate
 from pync.loop import Loop, Timer
 from pync.transport.peers import tell_addresses
-from pync.transport.settings import SocketSettings, apply, at_source, join_group
+from pync.transport.settings import SocketSettings, apply, at_source, join_group, reuse_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,11 +143,16 @@ def _bind_one(address: Address, settings: SocketSettings) -> socket.socket:
         sock.setblocking(False)
         apply(sock, settings)
         if settings.reuse_port:
+            if not hasattr(socket, "SO_REUSEPORT"):
+                raise LocalError("--reuse-port: this system has no such option")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if address.kind == socket.SOCK_STREAM or settings.multicast is not None:
             # Streams: to be reusable at once. Datagram sockets would share the port with a stranger, which
             # only group members want.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.multicast is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                reuse_address(sock)
         if address.kind == socket.SOCK_DGRAM:
             tell_addresses(sock)
         sock.bind(address.sockaddr)

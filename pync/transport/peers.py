@@ -17,11 +17,13 @@ from pync.transport.channel import WANT_READ, WANT_WRITE, aligned_buffer, scratc
 from pync.transport.datagram import (
     ANCILLARY,
     DONTWAIT,
-    LINUX,
+    MESSAGES,
     DatagramChannel,
     ask,
     enable_gro,
     gro_size,
+    receiver_of,
+    sender_of,
 )
 from pync.transport.stream import address_facts
 
@@ -171,7 +173,7 @@ class DatagramPeer(DatagramChannel):
 def tell_addresses(sock: socket.socket) -> None:
     """Ask for the address that each datagram was sent to, and for ICMP errors with theirs. Best before bind:
     what arrives earlier comes without."""
-    if not LINUX or sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if not MESSAGES or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     level, pktinfo, recverr = (
         (socket.IPPROTO_IP, _IP_PKTINFO, 11)  # IP_RECVERR
@@ -214,7 +216,8 @@ class DatagramListener:
         self._received_bytes = 0
         tell_addresses(sock)
         inet = sock.family in (socket.AF_INET, socket.AF_INET6)
-        self.segments = LINUX and inet and enable_gro(sock)
+        self.segments = MESSAGES and inet and enable_gro(sock)
+        self._receive, self._send = receiver_of(sock), sender_of(sock)
         loop.watch_read(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -223,7 +226,7 @@ class DatagramListener:
             if self._handed_over or self._received_bytes - before > _BURST_BYTES:
                 return
             try:
-                count, ancillary, _, address = self.sock.recvmsg_into([self._buffer], ANCILLARY, DONTWAIT)
+                count, ancillary, _, address = self._receive([self._buffer], ANCILLARY, DONTWAIT)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -253,7 +256,7 @@ class DatagramListener:
         """The next datagrams of `peer`, the only one; None for not now. Raises what its host answered."""
         while True:
             try:
-                count, ancillary, _, address = self.sock.recvmsg_into([buffer], ANCILLARY, DONTWAIT)
+                count, ancillary, _, address = self._receive([buffer], ANCILLARY, DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError as error:
@@ -265,6 +268,8 @@ class DatagramListener:
 
     def _failed(self, error: OSError) -> None:
         """An ICMP error came back: tell the peer it is about (the error queue knows the address)."""
+        if not MESSAGES:
+            return
         try:
             _, _, _, address = self.sock.recvmsg(1, ANCILLARY * 4, _MSG_ERRQUEUE | DONTWAIT)
         except (OSError, ValueError):
@@ -279,14 +284,14 @@ class DatagramListener:
         """Bytes taken or WANT_WRITE; an error that another peer caused is passed to that one."""
         for _ in range(3):
             try:
-                return self.sock.sendmsg([view], ancillary, DONTWAIT, address)
+                return self._send([view], ancillary, DONTWAIT, address)
             except BlockingIOError:
                 return WANT_WRITE
             except ConnectionRefusedError as error:
                 if self.sock.family not in (socket.AF_INET, socket.AF_INET6):
                     raise
                 self._failed(error)
-        return self.sock.sendmsg([view], ancillary, DONTWAIT, address)
+        return self._send([view], ancillary, DONTWAIT, address)
 
     def watch_write(self, peer: DatagramPeer, callback: Callable[[], None] | None) -> None:
         """Several peers wait for one descriptor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 from pync.endpoint import Address, Endpoint, port_number, resolve, take
 from pync.errors import LocalError, UsageError, reason
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 else:
     from pync.lean import NamedTuple
 
+LINUX = sys.platform == "linux"
+WINDOWS = sys.platform == "win32"
 # A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask
 # for.
 _DATAGRAM_BUFFER = 4 << 20
@@ -72,9 +75,8 @@ def apply(sock: socket.socket, settings: SocketSettings) -> None:
 
 def _buffer(sock: socket.socket, option: int, size: int) -> None:
     """A buffer size; root may go over the system's cap, everybody else gets the cap (as the kernel does)."""
-    force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(
-        option
-    )  # SO_RCVBUFFORCE, SO_SNDBUFFORCE of Linux
+    # SO_RCVBUFFORCE, SO_SNDBUFFORCE
+    force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(option) if LINUX else None
     try:
         if force is None:
             raise OSError
@@ -95,10 +97,11 @@ def _set(sock: socket.socket, flag: str, level: int, option: int, value: int) ->
 
 
 def _by_family(sock: socket.socket, flag: str, v4: str, v6: str, value: int) -> None:
-    if sock.family == socket.AF_INET6:
-        _set(sock, flag, socket.IPPROTO_IPV6, getattr(socket, v6), value)
-    else:
-        _set(sock, flag, socket.IPPROTO_IP, getattr(socket, v4), value)
+    six = sock.family == socket.AF_INET6
+    option = getattr(socket, v6 if six else v4, None)
+    if option is None:
+        raise LocalError(f"{flag}: this system has no such option")
+    _set(sock, flag, socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, option, value)
 
 
 def _bind_to_interface(sock: socket.socket, name: str) -> None:
@@ -106,16 +109,30 @@ def _bind_to_interface(sock: socket.socket, name: str) -> None:
         index = socket.if_nametoindex(name)
     except OSError:
         raise LocalError(f"--interface: no interface {name!r}") from None
-    bind_to_device = getattr(socket, "SO_BINDTODEVICE", None)
+    six = sock.family == socket.AF_INET6
     try:
-        if bind_to_device is not None:
-            sock.setsockopt(socket.SOL_SOCKET, bind_to_device, name.encode() + b"\0")
-        elif sock.family == socket.AF_INET6:
+        if hasattr(socket, "SO_BINDTODEVICE"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name.encode() + b"\0")
+        elif WINDOWS:  # IPV6_UNICAST_IF, IP_UNICAST_IF (that one in network order)
+            level, order = (socket.IPPROTO_IPV6, sys.byteorder) if six else (socket.IPPROTO_IP, "big")
+            sock.setsockopt(level, 31, index.to_bytes(4, order))
+        elif six:
             sock.setsockopt(socket.IPPROTO_IPV6, 125, index)  # IPV6_BOUND_IF of macOS
         else:
             sock.setsockopt(socket.IPPROTO_IP, 25, index)  # IP_BOUND_IF of macOS
     except OSError as error:
         raise LocalError(f"--interface {name}: {reason(error)}") from None
+
+
+def reuse_address(sock: socket.socket) -> None:
+    """Let a port be bound again at once, though connections of its last owner linger.
+
+    On Windows that is always so, and the option of that name would let strangers share the port.
+    """
+    if WINDOWS:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)  # type: ignore[attr-defined]
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def join_group(sock: socket.socket, group: str, interface: str | None) -> None:
@@ -132,10 +149,12 @@ def join_group(sock: socket.socket, group: str, interface: str | None) -> None:
         raise UsageError(f"--multicast: {group!r} is not an address") from None
     try:
         if sock.family == socket.AF_INET6:
-            request = packed + index.to_bytes(4, "little")
+            request = packed + index.to_bytes(4, sys.byteorder)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
         else:
-            request = packed + b"\0\0\0\0" + index.to_bytes(4, "little")  # struct ip_mreqn
+            # struct ip_mreqn; Windows takes the number in the place of the interface's address
+            by_number = index.to_bytes(4, "big") if WINDOWS else bytes(4) + index.to_bytes(4, sys.byteorder)
+            request = packed + by_number
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
     except OSError as error:
         raise LocalError(f"--multicast {group}: {reason(error)}") from None

@@ -10,20 +10,29 @@ import select
 import socket
 import stat
 import sys
+from collections.abc import Callable
 
 from pync.errors import LocalError, reason
-from pync.loop import Loop
+from pync.loop import POLLIN, POLLNVAL, POLLOUT, Loop, new_poll
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pync.portable.streams import Writer
+
+_WINDOWS = sys.platform == "win32"
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "pwritev") else 0
 # A pipe that polls writable has room for PIPE_BUF bytes; a terminal for somewhat less.
 _PIPE_CHUNK = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 _TERMINAL_CHUNK = 512
+
+if hasattr(os, "readv"):
+    _readv = os.readv
+else:
+    from pync.portable.files import readv as _readv
 
 
 def kind_of(fd: int) -> str:
@@ -40,6 +49,10 @@ def kind_of(fd: int) -> str:
     ):
         if test(mode):
             return name
+    if _WINDOWS:
+        from pync.portable.streams import is_console
+
+        return "terminal" if is_console(fd) else "device"
     return "terminal" if os.isatty(fd) else "device"
 
 
@@ -59,15 +72,32 @@ class Stdio(Channel):
             raise LocalError("stdin: is a directory")
         if self.output == "directory":
             raise LocalError("stdout: is a directory")
-        self._sockets: dict[int, socket.socket] = {}
+        self._sockets: dict[int, Any] = {}
         for fd, kind in ((read_fd, self.input), (write_fd, self.output)):
             if kind == "socket":
                 self._sockets[fd] = socket.socket(fileno=os.dup(fd))
-        self._readable = _poller(read_fd, select.POLLIN) if self.input in ("pipe", "terminal") else None
-        self._writable = _poller(write_fd, select.POLLOUT) if self.output in ("pipe", "terminal") else None
+        self._ready_fd, self._room_fd = read_fd, write_fd
+        self._readable = _poller(read_fd, POLLIN) if self.input in ("pipe", "terminal") else None
+        self._writable = _poller(write_fd, POLLOUT) if self.output in ("pipe", "terminal") else None
+        self._writer: Writer | None = None
+        self._wait_in_threads()
         self._nowait = bool(_NOWAIT) and self.output == "pipe"
         self.append = self.output == "file" and _is_append(write_fd)
         self.size = _bytes_left(read_fd) if self.input == "file" else None
+
+    def _wait_in_threads(self) -> None:
+        """For what no poller takes here; the threads look like sockets."""
+        reads = self.input in ("pipe", "terminal") and self._readable is None
+        writes = self.output in ("pipe", "terminal") and self._writable is None
+        if reads or writes:
+            from pync.portable.streams import Reader, Writer
+
+            if reads:
+                reader = self._sockets[self.read_fd] = Reader(self.read_fd)
+                self._ready_fd = reader.fileno()
+            if writes:
+                self._writer = self._sockets[self.write_fd] = Writer(self.write_fd)
+                self._room_fd = self._writer.fileno()
 
     @property
     def plain_input(self) -> bool:
@@ -93,7 +123,7 @@ class Stdio(Channel):
                 return self._sockets[fd].recv_into(view, 0, _DONTWAIT) or None
             if self._readable is not None and not self._readable.poll(0):
                 return WANT_READ
-            return os.readv(fd, [view]) or None
+            return _readv(fd, [view]) or None
         except BlockingIOError:
             return WANT_READ
         except OSError as error:
@@ -107,7 +137,7 @@ class Stdio(Channel):
             return len(view)
         try:
             if fd in self._sockets:
-                return self._sockets[fd].send(view, _DONTWAIT)
+                return int(self._sockets[fd].send(view, _DONTWAIT))
             if self._writable is None:
                 return os.write(fd, view)
             if self._nowait:
@@ -144,27 +174,30 @@ class Stdio(Channel):
         if fd < 0 or self.output == "closed":
             return 0
         self.output = "closed"
-        if fd in self._sockets:
+        if self._writer is not None:
+            self._writer.close(lambda: _end(fd))
+        elif fd in self._sockets:
             try:
                 self._sockets[fd].shutdown(socket.SHUT_WR)
             except OSError:
                 pass
-            return 0
-        try:
-            os.close(fd)
-        except OSError as error:
-            raise LocalError(f"stdout: {reason(error)}") from None
-        finally:
-            replace_with_null(fd, os.O_WRONLY)
+        else:
+            _end(fd)
         return 0
+
+    def watch_read(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        loop.watch_read(self._ready_fd, callback)
+
+    def watch_write(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        (loop.watch_write if self._writer is None else loop.watch_read)(self._room_fd, callback)
 
     def watch_broken(self, loop: Loop, callback: Any) -> None:
         """Call `callback` as soon as the reader of a stdout pipe is gone, written to or not."""
-        if self.output == "pipe":
+        if self.output == "pipe" and self._writer is None:
             loop.watch_error(self.write_fd, callback)
 
     def detach(self, loop: Loop) -> None:
-        for fd in (self.read_fd, self.write_fd):
+        for fd in (self._ready_fd, self._room_fd):
             if fd >= 0:
                 loop.forget(fd)
 
@@ -175,9 +208,23 @@ class Stdio(Channel):
 
 
 def _poller(fd: int, mask: int) -> Any:
-    poller = select.poll()
+    """Asks whether the descriptor is ready; None where the system cannot tell, and a thread has to wait."""
+    if _WINDOWS:
+        return None
+    poller = new_poll()
     poller.register(fd, mask)
+    if sys.platform == "darwin" and any(event & POLLNVAL for _, event in poller.poll(0)):
+        return None  # terminals, for some of its kernels
     return poller
+
+
+def _end(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError as error:
+        raise LocalError(f"stdout: {reason(error)}") from None
+    finally:
+        replace_with_null(fd, os.O_WRONLY)
 
 
 def _is_append(fd: int) -> bool:
@@ -186,7 +233,7 @@ def _is_append(fd: int) -> bool:
 
         return bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND)
     except (ImportError, OSError):
-        return sys.platform == "win32"
+        return _WINDOWS
 
 
 def _bytes_left(fd: int) -> int | None:

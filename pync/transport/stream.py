@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+from collections.abc import Callable
 
 from pync.endpoint import host_of, show
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
@@ -19,6 +21,7 @@ _LINGER_ABORT = (1).to_bytes(4, "little") + (0).to_bytes(
 )  # struct linger: on, 0 s: close sends RST
 # Where tcpi_bytes_acked and tcpi_bytes_received are in struct tcp_info (linux/tcp.h).
 _ACKED, _RECEIVED = slice(120, 128), slice(128, 136)
+_SO_NWRITE = 0x1024  # sys/socket.h of macOS: what is in the send buffer, so not yet confirmed
 
 
 class StreamSocket(Channel):
@@ -42,9 +45,13 @@ class StreamSocket(Channel):
         self.peer = show(sock.family, self.peer_address or (self.local_address if not self.tcp else ""))
         self.local = show(sock.family, self.local_address)
         self._recv_into = sock.recv_into
-        self._send = sock.send
+        self._send: Callable[[memoryview, int], int] = sock.send
         self._acked_before = self._acked()
         self._broke = False
+        self._all_confirmed = False
+        self.must_be_asked = self.tcp and not hasattr(socket, "TCP_INFO")
+        if self.must_be_asked:
+            self._send = self._send_and_forget
 
     def read_into(self, view: memoryview) -> int | None:
         try:
@@ -57,6 +64,10 @@ class StreamSocket(Channel):
             return self._send(view, _DONTWAIT)
         except BlockingIOError:
             return WANT_WRITE
+
+    def _send_and_forget(self, view: memoryview, flags: int) -> int:
+        self._all_confirmed = False
+        return self.sock.send(view, flags)
 
     def send_eof(self) -> int:
         try:
@@ -96,23 +107,32 @@ class StreamSocket(Channel):
         if error:
             self._broke = True
             raise OSError(error, "")
-        if not self.tcp:
-            return 0
+        queued = self._queued() if self.tcp else 0
+        self._all_confirmed = queued == 0
+        return queued or 0
+
+    def _queued(self) -> int | None:
+        """What is in the send queue; None where nobody can tell."""
         try:
+            if sys.platform == "darwin":
+                return self.sock.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
             import fcntl
             import termios
-        except ImportError:
-            return 0
-        try:
-            answer = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")  # SIOCOUTQ, tcp(7)
-        except OSError:
-            return 0
+
+            answer = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4))  # SIOCOUTQ, tcp(7)
+        except (ImportError, OSError):
+            return None
         return int.from_bytes(answer, "little")
 
     def confirmed(self, count: int) -> bool:
-        """True when the peer's system confirmed `count` bytes of ours, even if the connection broke since."""
+        """True when the peer's system confirmed `count` bytes of ours, even if the connection broke since.
+
+        Where the system does not count them (`must_be_asked`): whether it had, at the last question.
+        """
         if not self.tcp:  # a Unix peer that closes with bytes unread resets us; else it had them all
             return not self._broke
+        if self.must_be_asked:
+            return self._all_confirmed
         return self._acked() - self._acked_before >= count
 
     def totals(self) -> tuple[int, int]:

@@ -172,7 +172,7 @@ class TlsChannel(Channel):
             vague = not self._server and (error.reason or "").endswith("ALERT_HANDSHAKE_FAILURE")
             if vague and self._settings.cert is None and tls_errors.asked_for_certificate(bytes(received)):
                 raise tls_errors.certificate_required(self._doing) from None
-            raise self._explain(error) from None
+            raise self._explain(error, bytes(received)) from None
         return True
 
     async def _flush_all(self, loop: Loop, deadline: float | None) -> None:
@@ -189,9 +189,13 @@ class TlsChannel(Channel):
     def _doing(self) -> str:
         return f"tls {self.peer}"
 
-    def _explain(self, error: ssl.SSLError) -> PyncError:
+    def _explain(self, error: ssl.SSLError, received: bytes = b"") -> PyncError:
         return tls_errors.explain(
-            error, server=self._server, doing=self._doing, established=self._established
+            error,
+            server=self._server,
+            doing=self._doing,
+            established=self._established,
+            received=received,
         )
 
     def secured(self) -> dict[str, Any]:
@@ -370,6 +374,10 @@ class TlsChannel(Channel):
 
     def probe(self) -> None:
         self._inner.probe()
+
+    @property
+    def must_be_asked(self) -> bool:  # type: ignore[override]
+        return self._inner.must_be_asked
 
     def unacknowledged(self) -> int:
         """With what the inner channel has not taken yet, such as a close_notify that waits for room."""
