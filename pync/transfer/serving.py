@@ -13,6 +13,8 @@ from pync.transport.channel import Channel
 
 # Everything is in place, only the goodbye is missing: how long the other end may come back to ask.
 GOODBYE = 5.0
+# After a wrong secret: how long whoever mistyped it may take to try again before the run ends with 4.
+RETYPE = 8.0
 
 
 class Busy(NetworkError):
@@ -161,7 +163,7 @@ class Serving:
                 return
             self._report(Event("waiting", {"reason": "a wrong secret was tried", "left": self._tries}))
             if self._wanted == 1:
-                self._wait_for_return(self._retry_for, lambda: self.fail(error))
+                self._wait_for_return(min(RETYPE, self._retry_for), lambda: self.fail(error))
         elif self._wanted == 1:
             self.fail(error)
         elif self.met.is_set and self._wanted is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import DEPTH_MAX
 
+_NAMES = sys.getfilesystemencoding()
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -148,7 +150,15 @@ class Walk:
             yield Item(messages.DIRECTORY, path, name, parent, there)
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    yield from self._entry(fd, entry, path, (*above, here))
+                    try:  # the usual case, without a generator of its own
+                        plain = self._exclude is None and entry.is_file(follow_symlinks=False)
+                    except OSError:
+                        plain = False
+                    if plain:
+                        last = entry.name.encode(_NAMES, "surrogateescape")  # what os.fsencode does, slowly
+                        yield Item(messages.FILE, path + b"/" + last if path else last, last, fd)
+                    else:
+                        yield from self._entry(fd, entry, path, (*above, here))
             yield Item(messages.LEAVE, path, name, parent, there)
         except OSError as error:
             yield Item(messages.DIRECTORY, path, problem=reason(error))
@@ -200,7 +210,11 @@ def _what(mode: int) -> str:
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes], bool] | None:
-    """Whether a name is left out: a pattern with a slash sees the whole path, others the last name."""
+    """Whether a name is left out.
+
+    A pattern without a slash sees the last name, one with a slash the end of the path (`sub/*.log` leaves out
+    `tree/sub/a.log`), one that begins with a slash the path below the directory that was named.
+    """
     if not patterns:
         return None
     from fnmatch import translate
@@ -208,7 +222,12 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes], bool] | None:
     names: list[Any] = []
     paths: list[Any] = []
     for pattern in patterns:
-        (paths if "/" in pattern.rstrip("/") else names).append(re.compile(translate(pattern.rstrip("/"))))
+        bare = pattern.rstrip("/")
+        if "/" not in bare:
+            names.append(re.compile(translate(bare)))
+        else:
+            above = "[^/]*/" if bare.startswith("/") else "(?:.*/)?"
+            paths.append(re.compile(above + translate(bare.lstrip("/")), re.DOTALL))
 
     def matches(name: str, path: bytes) -> bool:
         if any(pattern.match(name) for pattern in names):

@@ -140,6 +140,27 @@ def test_exclude_and_follow(source: Path, out: Path) -> None:
     assert not (out / "tree" / "link").is_symlink()
 
 
+@pytest.mark.parametrize(
+    ("glob", "gone"),
+    [
+        ("tree/sub/inline", {"sub/inline"}),
+        ("sub/in*", {"sub/inline"}),
+        ("*/deep/asked", {"sub/deep/asked"}),
+        ("/small.txt", {"small.txt"}),
+        ("/sub/deep", {"sub/deep", "sub/deep/asked"}),
+        ("/inline", set()),
+        ("ub/inline", set()),
+        ("deep/", {"sub/deep", "sub/deep/asked"}),
+    ],
+)
+def test_exclude_with_a_slash_means_the_end_of_the_path_or_the_top(
+    source: Path, out: Path, glob: str, gone: set[str]
+) -> None:
+    before = set(tree(source))
+    assert transfer([source], out, send_with={"exclude": (glob,)}).codes == (0, 0)
+    assert before - set(tree(out / "tree")) == gone
+
+
 def test_loop_of_links_is_told_not_followed_for_ever(source: Path, out: Path) -> None:
     (source / "dangling").unlink()
     (source / "sub" / "up").symlink_to("..")
