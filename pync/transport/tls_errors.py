@@ -1,6 +1,7 @@
 """What OpenSSL says, in our words and with our exit codes. Nothing above this ever sees an ssl.SSLError."""
 
 import ssl
+from collections.abc import Iterator
 
 from pync.errors import IntegrityError, NetworkError, PyncError
 
@@ -9,6 +10,8 @@ TRUNCATED_HINT = (
     "--tls-allow-truncation takes that for an end, where the protocol inside says when it is complete"
 )
 NOT_TLS = "the peer does not speak TLS"
+
+_ALERT, _HANDSHAKE = 21, 22  # record types
 
 _CERT_HINT = "--tls-cert FILE --tls-key FILE present one"
 # Codes of X509_verify_cert (openssl-verification-options(1)).
@@ -43,17 +46,22 @@ _IN_WORDS = {
     "UNRECOGNIZED_NAME": "the peer does not serve that name",
     "INSUFFICIENT_SECURITY": "our ciphers are not good enough for the peer",
 }
+# Alerts for which Python may have no name (RFC 6066, 7301).
+_UNNAMED = {112: "UNRECOGNIZED_NAME", 120: "NO_APPLICATION_PROTOCOL"}
 
 
-def explain(error: ssl.SSLError, *, server: bool, doing: str, established: bool) -> PyncError:
+def explain(
+    error: ssl.SSLError, *, server: bool, doing: str, established: bool, received: bytes = b""
+) -> PyncError:
     """The PyncError for `error`; `doing` is put before its words. `established`: after the handshake.
+    `received` is what came during it, for an error without a name.
 
     A listener's failed handshake is exit 4 whatever the reason, as the contract has it for one-shot
     listeners.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _not_trusted(error, server, doing)
-    name = error.reason or ""
+    name = error.reason or _alert(received)
     _, alert, alert_name = name.partition("ALERT_")
     if alert and (certificate := _about_our_certificate(alert_name, server, doing)):
         return certificate
@@ -77,7 +85,9 @@ def _not_trusted(error: ssl.SSLCertVerificationError, server: bool, doing: str) 
         hint = _HINTS["issuer"]
     elif not server and error.verify_code in _OTHER_NAME:
         hint = _HINTS["name"]
-    return IntegrityError(f"{doing}: {whose} not trusted: {words[:1].lower()}{words[1:]}", hint=hint)
+    if words[:1].isupper() and words[1:2].islower():  # not "IP address mismatch"
+        words = words[0].lower() + words[1:]
+    return IntegrityError(f"{doing}: {whose} not trusted: {words}", hint=hint)
 
 
 def _about_our_certificate(alert: str, server: bool, doing: str) -> IntegrityError | None:
@@ -96,17 +106,29 @@ def certificate_required(doing: str) -> IntegrityError:
     return IntegrityError(f"{doing}: the server requires a client certificate", hint=_CERT_HINT)
 
 
+def _records(received: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of the records (RFC 8446, 5.1) before encryption starts."""
+    at = 0
+    while at + 5 <= len(received) and received[at] in (_ALERT, _HANDSHAKE):
+        size = int.from_bytes(received[at + 3 : at + 5], "big")
+        yield received[at], received[at + 5 : at + 5 + size]
+        at += 5 + size
+
+
+def _alert(received: bytes) -> str:
+    """The name of the alert that came, as OpenSSL would have it; "" when there was none we know."""
+    for kind, body in _records(received):
+        if kind == _ALERT and len(body) == 2 and body[1] in _UNNAMED:
+            return f"ALERT_{_UNNAMED[body[1]]}"
+    return ""
+
+
 def asked_for_certificate(received: bytes) -> bool:
     """Did a TLS 1.2 server send a CertificateRequest? `received` is all it sent, a fatal alert last.
 
     Such a server answers a missing certificate with a mere handshake_failure, which may mean anything.
     """
-    messages = bytearray()
-    at = 0
-    while at + 5 <= len(received) and received[at] == 22:  # handshake records, before encryption starts
-        size = int.from_bytes(received[at + 3 : at + 5], "big")
-        messages += received[at + 5 : at + 5 + size]
-        at += 5 + size
+    messages = b"".join(body for kind, body in _records(received) if kind == _HANDSHAKE)
     at = 0
     while at + 4 <= len(messages):
         if messages[at] == 13:

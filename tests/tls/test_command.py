@@ -6,7 +6,7 @@ import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pexpect
 import pytest
@@ -321,3 +321,55 @@ def test_an_encrypted_key_without_a_terminal_is_exit_2(
     assert done.code == 2
     assert "encrypted" in last_line(done)
     assert "PYNC_TLS_PASSWORD" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("connect", "--tls-ca", "ca.pem"),
+        ("connect", "--tls-insecure"),
+        ("connect", "--tls-fingerprint", "sha256:" + "0" * 64),
+        ("connect", "--tls-cert", "cert.pem"),
+        ("connect", "--tls-name", "x"),
+        ("connect", "--tls-min", "1.3"),
+        ("send", "--tls-insecure"),
+        ("listen", "--tls-cert", "cert.pem"),
+        ("listen", "--tls-client-ca", "ca.pem"),
+        ("listen", "--forward", "127.0.0.1:9", "--tls-insecure"),
+        ("recv", "--tls-alpn", "h2"),
+    ],
+)
+def test_what_is_said_about_tls_is_never_said_in_vain(processes: Processes, words: tuple[str, ...]) -> None:
+    option = next(word for word in words if word.startswith("--tls"))
+    done = processes.run(*words, "127.0.0.1", "9", within=10)
+    assert (done.code, done.out) == (2, b"")
+    assert done.err == f"pync: {option} needs --tls\nhint: add --tls, or write tls://HOST:PORT\n"
+
+
+def test_tls_options_may_be_about_the_target_or_the_proxy(processes: Processes, trust: str) -> None:
+    listener = processes.listen("--forward", "tls://127.0.0.1:9", "--tls-ca", trust, "127.0.0.1", "0")
+    assert listener.port
+    done = processes.run("connect", "--proxy", "https://127.0.0.1:9", "--tls-ca", trust, "127.0.0.1", "9")
+    assert done.code == 1
+    assert "connection refused" in done.err
+
+
+def test_a_server_without_our_protocol_is_named(
+    processes: Processes, need: Any, certificate: str, trust: str
+) -> None:
+    words = ("-accept", "127.0.0.1:0", "-cert", certificate, "-key", certificate, "-alpn", "h2", "-quiet")
+    server = processes.spawn(need("openssl"), "s_server", *words)
+    port = str(server.bound())
+    done = processes.run("connect", "--tls", "--tls-ca", trust, "--tls-alpn", "other", "127.0.0.1", port)
+    assert done.code == 1
+    assert last_line(done).endswith("the peer gave up the connection (no ALPN protocol in common)")
+
+
+def test_an_address_that_the_certificate_lacks(
+    processes: Processes, authority: Authority, tmp_path: Path, trust: str
+) -> None:
+    other = authority.issue("other.example").write(tmp_path / "other.pem")
+    listener = processes.listen("--tls", "--tls-cert", other, "127.0.0.1", "0")
+    done = processes.run("connect", "--tls", "--tls-ca", trust, "127.0.0.1", str(listener.port))
+    assert done.code == 4
+    assert "not trusted: IP address mismatch, certificate is not valid for '127.0.0.1'" in last_line(done)
