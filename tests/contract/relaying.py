@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Any
 
+from pync.errors import ExitCode
 from pync.relay.policy import Filters, Outcome, Policy
 from pync.relay.relay import Relay
 from pync.transport.channel import Channel
@@ -174,3 +175,12 @@ def datagrams(*, net: bool = True, local: bool = False, **options: Any) -> Sessi
     loop = PlayedLoop()
     sides = {"net": Side(loop, boundaries=net), "local": Side(loop, boundaries=local)}
     return Session(loop=loop, **sides, **options)
+
+
+def good(session: Session, why: str) -> Outcome:
+    """The session's outcome: a good end for this reason."""
+    outcome = session.outcome
+    assert (outcome.reason, outcome.error, outcome.code) == (why, None, ExitCode.OK)
+    assert not outcome.output_closed
+    assert not session.net.was_reset
+    return outcome
