@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover, enlarge_pipe
+from pync.relay.kernel import LocalFileMover, PipeMover, SendfileMover, SpliceMover, enlarge_pipe
 from pync.relay.mover import LATER, SOURCE_READ, Tap, Transform
 from pync.transport.channel import CHUNK, DATAGRAM_MAX, Channel, aligned_buffer, scratch
 from pync.transport.stdio import Stdio
@@ -243,7 +243,8 @@ def choose(
         return copy()
     came_from, goes_to = _descriptor_kind(source, out=False), _descriptor_kind(sink, out=True)
     if came_from == "file" and goes_to == "socket" and hasattr(os, "sendfile") and sys.platform == "linux":
-        return SendfileMover(source.read_fd, sink.write_fd)
+        local = isinstance(sink, StreamSocket) and sink.same_host
+        return (LocalFileMover if local else SendfileMover)(source.read_fd, sink.write_fd)
     if "" in (came_from, goes_to) or came_from == "file" or not hasattr(os, "splice"):
         return copy()
     if "pipe" in (came_from, goes_to):

@@ -34,7 +34,7 @@ class StreamSocket(Channel):
 
     def __init__(self, sock: socket.socket, peer: Any = None, *, borrowed: bool = False) -> None:
         self.sock = sock
-        self.plain = not borrowed
+        self.plain = not borrowed and sys.platform != "win32"  # a handle there, and no descriptor
         if not borrowed:
             sock.setblocking(False)
         self.read_fd = self.write_fd = sock.fileno()
@@ -79,6 +79,11 @@ class StreamSocket(Channel):
     def facts(self) -> dict[str, Any]:
         """Addresses of both ends, as the `connected` event has them."""
         return address_facts(self.sock, self.peer_address, self.local_address)
+
+    @property
+    def same_host(self) -> bool:
+        """True when the other end is known to be on this host."""
+        return not self.tcp or self.peer_address[:1] == self.local_address[:1]
 
     # --- truth about the end -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pync.errors import LocalError
 from pync.loop import Loop
-from pync.relay.kernel import PipeMover, SendfileMover, SpliceMover
+from pync.relay.kernel import LocalFileMover, PipeMover, SpliceMover
 from pync.relay.movers import CopyMover, SegmentsMover, choose
 from pync.transport.datagram import DatagramSocket
 from pync.transport.stdio import OutputClosed, Stdio
@@ -20,8 +20,8 @@ from tests.harness import pattern
 
 DATA = pattern(3_000_000)
 EXPECTED = {
-    ("file", "tcp"): SendfileMover,
-    ("file", "unix"): SendfileMover,
+    ("file", "tcp"): LocalFileMover,
+    ("file", "unix"): LocalFileMover,
     ("file", "pipe"): CopyMover,
     ("file", "file"): CopyMover,
     ("pipe", "tcp"): PipeMover,
@@ -192,6 +192,59 @@ def test_the_position_of_a_file_moves(loop, tmp_path):
     pump(loop, source.channel, sink.channel, choose(source.channel, sink.channel), limit=5000)
     assert os.lseek(source.channel.read_fd, 0, os.SEEK_CUR) == 6000
     assert sink.finish() == DATA[1000:6000]
+    source.close()
+
+
+class Ways:
+    """A clock that moves with each byte given to `sink_fd`, at a price for each of the two calls."""
+
+    def __init__(self, monkeypatch, sink_fd, sendfile, write):
+        self.now, self.last = 0.0, ""
+        self._sink_fd = sink_fd
+        self._real = {"sendfile": os.sendfile, "write": os.write}
+        self._cost = {"sendfile": sendfile, "write": write}
+        monkeypatch.setattr(
+            os, "sendfile", lambda *words: self._call("sendfile", *words[:3], min(words[3], 7001))
+        )
+        monkeypatch.setattr(os, "write", lambda fd, data: self._call("write", fd, data[:7001]))
+
+    def _call(self, way, *words):
+        count = self._real[way](*words)
+        if words[0] == self._sink_fd:
+            self.last = way
+        self.now += count * self._cost[way]
+        return count
+
+
+@pytest.mark.parametrize(
+    ("sendfile", "write", "best", "tried"),
+    [
+        (2e-9, 1e-9, "write", {"sendfile", "write"}),
+        (1e-9, 2e-9, "sendfile", {"sendfile", "write"}),
+        (1e-10, 5e-11, "sendfile", {"sendfile"}),  # so fast that nobody copies there
+    ],
+)
+def test_how_to_give_a_file_to_this_host_is_measured(
+    loop, tmp_path, monkeypatch, sendfile, write, best, tried
+):
+    """Whatever wins, and however short the writes: every byte arrives, and the file's position is right."""
+    source, sink = Source("file", DATA, str(tmp_path)), Sink("tcp", str(tmp_path))
+    ways = Ways(monkeypatch, sink.channel.write_fd, sendfile, write)
+    calls = set()
+
+    def clock():
+        calls.add(ways.last)
+        return ways.now
+
+    mover = LocalFileMover(
+        source.channel.read_fd, sink.channel.write_fd, before=200_000, window=100_000, clock=clock
+    )
+    _, owner = pump(loop, source.channel, sink.channel, mover)
+    assert owner.error is None
+    assert os.lseek(source.channel.read_fd, 0, os.SEEK_CUR) == len(DATA)
+    assert sink.finish() == DATA
+    assert ways.last == best
+    assert calls == tried
     source.close()
 
 
