@@ -21,6 +21,7 @@ DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 MESSAGES = sys.platform == "linux" and hasattr(socket.socket, "sendmsg")
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 _SOL_UDP = 17
+MSG_ERRQUEUE = 0x2000
 _SEGMENTS_MAX = 64  # UDP_MAX_SEGMENTS of the kernels that had the least
 ANCILLARY = 128  # room for a pktinfo and a GRO size
 
@@ -84,6 +85,7 @@ class DatagramSocket(DatagramChannel):
         self.local = show(sock.family, self.local_address) if self.local_address else ""
         self._segments = MESSAGES and sock.family != getattr(socket, "AF_UNIX", -1)
         self._gro = self._segments and enable_gro(sock)
+        self._hears = self._segments and target is None and not borrowed and hear_errors(sock)
         self._receive = receiver_of(sock)
         self._rest: memoryview = memoryview(b"")
         self._size = 0
@@ -123,6 +125,10 @@ class DatagramSocket(DatagramChannel):
             count, ancillary, _, _ = self._receive([buffer], ANCILLARY, DONTWAIT)
         except BlockingIOError:
             return None
+        except OSError as error:
+            if not self._is_news(error):
+                raise
+            return None
         return buffer[:count], gro_size(ancillary) or max(count, 1)
 
     def write(self, view: memoryview) -> int:
@@ -132,6 +138,10 @@ class DatagramSocket(DatagramChannel):
             return self.sock.send(view, DONTWAIT)
         except BlockingIOError:
             return WANT_WRITE
+        except OSError as error:
+            if not self._is_news(error):
+                raise
+            return self.sock.send(view, DONTWAIT)
 
     def _sendmsg(self, view: memoryview, ancillary: list[Any]) -> int:
         try:
@@ -140,6 +150,22 @@ class DatagramSocket(DatagramChannel):
             return self.sock.sendmsg([view], ancillary, DONTWAIT)
         except BlockingIOError:
             return WANT_WRITE
+        except OSError as error:
+            if not self._is_news(error):
+                raise
+            return self.sock.sendmsg([view], ancillary, DONTWAIT)
+
+    def _is_news(self, error: OSError) -> bool:
+        """Whether `error` only told of a smaller link on the way: the system knows its size now, and cuts
+        what comes next. What ICMP said is forgotten either way, or the poller would tell it for ever."""
+        told = False
+        try:
+            while self._hears:
+                self.sock.recvmsg(1, ANCILLARY * 4, MSG_ERRQUEUE | DONTWAIT)
+                told = True
+        except OSError:
+            pass
+        return told and error.errno == errno.EMSGSIZE
 
     def close(self) -> None:
         self.sock.close()
@@ -175,6 +201,17 @@ def sender_of(sock: socket.socket) -> Callable[[list[memoryview], Any, int, Any]
         return sock.sendto(buffers[0], flags, address)
 
     return sock.sendmsg if hasattr(sock, "sendmsg") else send
+
+
+def hear_errors(sock: socket.socket) -> bool:
+    """Ask for all that ICMP says of our datagrams (no such host, no route), not only of closed ports."""
+    six = sock.family == socket.AF_INET6
+    try:
+        # IPV6_RECVERR, IP_RECVERR
+        sock.setsockopt(socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, 25 if six else 11, 1)
+    except OSError:
+        return False
+    return True
 
 
 def enable_gro(sock: socket.socket) -> bool:

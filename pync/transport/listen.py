@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable, Sequence
 
 from pync.endpoint import Address, Endpoint, host_of, resolve, show
@@ -205,9 +206,11 @@ def remove_stale(path: str, kind: int) -> None:
 
 def _inherited(endpoint: Endpoint) -> Bound:
     fd = int(endpoint.path)
+    if sys.platform == "win32":
+        raise LocalError(f"fd:{fd}: sockets are no descriptors on Windows")
     try:
         sock = socket.socket(fileno=os.dup(fd))
-        stream = sock.type == socket.SOCK_STREAM
+        stream = sock.type != socket.SOCK_DGRAM
         if stream and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise LocalError(f"fd:{fd}: the socket is not listening")
     except OSError as error:

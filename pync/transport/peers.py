@@ -18,6 +18,7 @@ from pync.transport.datagram import (
     ANCILLARY,
     DONTWAIT,
     MESSAGES,
+    MSG_ERRQUEUE,
     DatagramChannel,
     ask,
     enable_gro,
@@ -31,7 +32,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MSG_ERRQUEUE = 0x2000
 _IP_PKTINFO, _IPV6_PKTINFO = 8, 50
 _INBOX_MAX = 4 << 20  # bytes a peer may have waiting; beyond that we behave like a full socket buffer
 # Datagrams, or bytes, read before they are passed on: what is read should still be in the processor's cache.
@@ -271,7 +271,7 @@ class DatagramListener:
         if not MESSAGES:
             return
         try:
-            _, _, _, address = self.sock.recvmsg(1, ANCILLARY * 4, _MSG_ERRQUEUE | DONTWAIT)
+            _, _, _, address = self.sock.recvmsg(1, ANCILLARY * 4, MSG_ERRQUEUE | DONTWAIT)
         except (OSError, ValueError):
             return
         if error.errno == errno.EMSGSIZE:

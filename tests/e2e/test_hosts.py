@@ -162,3 +162,41 @@ def test_a_link_local_address_with_its_scope(processes, hosts):
             break
     assert done.code == 0, done
     assert listener.wait()[:2] == (0, b"hello")
+
+
+@pytest.fixture
+def routed(hosts):
+    """(here, there): `there` forwards what `here` sends to 10.50.0.0/24, as far as it knows a way."""
+    here, there = hosts
+    there.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.icmp_ratelimit=0")
+    here.run("ip", "route", "add", "10.50.0.0/24", "via", there.ipv4)
+    return here, there
+
+
+def test_datagrams_to_an_unreachable_host_are_1(processes, routed):
+    here, there = routed
+    there.run("ip", "route", "add", "unreachable", "10.50.0.0/24")
+    process = processes.pync("connect", "-u", "10.50.0.1", "9", host=here)
+    process.write(b"anybody?")
+    done = process.wait()
+    assert done.code == 1
+    assert "no route to host after 8 bytes sent" in one_line(done.err)
+    assert processes.run("connect", "-z", "-u", "10.50.0.1", "9", host=here).code == 1
+
+
+def test_a_smaller_link_on_the_way_ends_no_datagram_session(processes, routed):
+    """The router's word about it is heard now, and is no failure: the system cuts what comes next."""
+    here, there = routed
+    there.run("ip", "link", "add", "narrow", "mtu", "1000", "type", "veth", "peer", "name", "beyond")
+    for device in ("narrow", "beyond"):
+        there.run("ip", "link", "set", device, "up")
+    there.run("ip", "route", "add", "10.50.0.0/24", "dev", "narrow")
+    there.run("ip", "neigh", "add", "10.50.0.1", "lladdr", "02:00:00:00:00:01", "dev", "narrow")
+    process = processes.pync("connect", "-u", "-v", "10.50.0.1", "9", host=here)
+    process.write(b"x" * 1400)
+    process.until(lambda: "mtu 1000" in here.run("ip", "route", "get", "10.50.0.1"), "the smaller size")
+    for _ in range(2):
+        process.write(b"y" * 1400)
+    done = process.finish()
+    assert done.code == 0, done
+    assert "sent 4.1 KiB" in done.err
