@@ -142,7 +142,9 @@ def _wait_for_children() -> None:
 
 
 def _die_of(signum: int) -> int:
-    """Ends by that signal, as a shell expects of a program it interrupts; returns only where that fails."""
+    """Ends by that signal, as a shell expects of a program it interrupts; returns where that cannot be."""
+    if sys.platform == "win32":  # os.kill would end us with another status
+        return 128 + signum
     import signal
 
     _save_measurement()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Sequence
 
 from pync.errors import NetworkError, UsageError
@@ -215,6 +216,8 @@ def is_literal(host: str) -> bool:
 def unix_sockaddr(path: str) -> str | bytes:
     """The sockaddr of a Unix path or of an abstract "@NAME"; raises UsageError where it is too long."""
     if path.startswith("@"):
+        if sys.platform != "linux":
+            raise UsageError("abstract Unix names (unix:@NAME) exist on Linux only", hint="write unix:PATH")
         sockaddr: str | bytes = b"\0" + path[1:].encode(errors="surrogateescape")
     else:
         sockaddr = path

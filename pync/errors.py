@@ -6,6 +6,7 @@ lets them through. `translate` is the one border where an OSError becomes one of
 
 import errno
 import os
+import sys
 from enum import IntEnum
 
 
@@ -133,7 +134,8 @@ def reason(error: OSError) -> str:
         return _WORDS[error.errno]
     if error.errno is None:
         return str(error) or type(error).__name__
-    text = os.strerror(error.errno)
+    # Windows has numbers of its own for what sockets say, and strerror knows nothing of them.
+    text = (sys.platform == "win32" and error.strerror) or os.strerror(error.errno)
     return text[:1].lower() + text[1:]
 
 

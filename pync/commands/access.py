@@ -66,6 +66,9 @@ class AccessRules:
             return
         import signal
 
+        if not hasattr(signal, "SIGHUP"):
+            return  # nobody can ask for it on this system
+
         def reload() -> None:
             try:
                 self.load()

@@ -26,7 +26,7 @@ from pync.relay.policy import Outcome, Policy
 from pync.relay.relay import Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
-from pync.transport.stdio import Stdio
+from pync.transport.stdio import BINARY, Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Service:
         name = "".join(c if c.isalnum() or c in ".-" else "_" for c in channel.peer)[:200].strip("_.")
         path = os.path.join(directory, f"{name or 'client'}-{number}")
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
         except OSError as error:
             channel.close()
             raise LocalError(f"{path}: {reason(error)}") from None

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Signals that end a run after its clean-up; the process then really dies of them.
-_ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# SIGBREAK is Ctrl-Break, and the closing of the console, on Windows.
+_ENDING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 
 
 class _Expired(PyncError):

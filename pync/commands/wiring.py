@@ -16,6 +16,7 @@ from pync.report import Event, Report
 from pync.transport.channel import Channel
 from pync.transport.dial import DialSettings
 from pync.transport.settings import SocketSettings
+from pync.transport.stdio import BINARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _open(path: str | None, mode: int) -> int | None:
     if path is None:
         return None
     try:
-        return os.open(path, mode, 0o666)
+        return os.open(path, mode | BINARY, 0o666)
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None
 

@@ -69,6 +69,10 @@ class Reader:
         """What to watch for reading."""
         return self._ours.fileno()
 
+    def ready(self) -> bool:
+        """Whether `recv_into` has an answer."""
+        return self._rest is not None or not self._chunks.empty()
+
     def recv_into(self, view: memoryview, _count: int = 0, _flags: int = 0) -> int:
         """Bytes of one read of the descriptor, 0 at its end. Raises BlockingIOError for not now."""
         self.start()

@@ -122,12 +122,13 @@ class _Wait:
                 began = self._loop.now()
                 await self._turn()
                 self._running += 1
-                known = place.reason = place.reason or "no answer"
+                known = place.reason
+                place.reason = known or "no answer"
                 try:
                     state = await self._try(place)
                 finally:
                     self._running -= 1
-                if self._loop.now() >= self._deadline and state != self._options.until:
+                if known and place.reason == "no answer" and self._loop.now() >= self._deadline:
                     place.reason = known  # a try that was cut short knows less than the one before
                 if state == self._options.until:
                     self._met(place, state, self._loop.now() - began)
@@ -196,12 +197,13 @@ class _Wait:
         if self._expect is None:
             place.reason = "syn-ack" if place.endpoint.scheme == "tcp" else "connected"
             return "open"
+        place.reason = "open, but said nothing"
         said = await _first_bytes(self._loop, channel, self._expect, until)
         if self._expect.search(said):
             place.reason = "said what was expected"
             return "open"
-        shown = printable(said[:60].strip())
-        place.reason = f"open, but said {shown!r}" if said else "open, but said nothing"
+        if said:
+            place.reason = f"open, but said {printable(said[:60].strip())!r}"
         return "unknown"
 
     async def _ask_udp(self, place: Place, channel: Channel, until: float) -> str:
@@ -341,6 +343,8 @@ def _endpoints_of(word: str, options: ScanOptions) -> Iterator[Endpoint]:
 def become(command: list[str]) -> None:
     """Replace this process by `command`; raises LocalError when it cannot be run.
 
+    On Windows it is run, and we end as it does: raises NetworkError for any status but 0.
+
     What Python changed for itself is put back first: it ignores SIGPIPE and SIGXFSZ, and that is inherited.
     """
     import signal
@@ -353,6 +357,17 @@ def become(command: list[str]) -> None:
         if number is not None:
             signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvp(command[0], command)
+        if sys.platform == "win32":  # where exec is a new process, and whoever waits for us goes on at once
+            _run(command)
+        else:
+            os.execvp(command[0], command)
     except OSError as error:
         raise LocalError(f"run {command[0]}: {reason(error)}") from None
+
+
+def _run(command: list[str]) -> None:
+    import subprocess
+
+    status = subprocess.call(command)
+    if status:
+        raise NetworkError(f"{command[0]}: exit status {status}")

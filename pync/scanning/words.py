@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections import deque
 
 from pync.errors import LocalError, UsageError, reason
+from pync.loop import POLLIN, new_poll
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pync.portable.streams import Reader
 
 MAX_LINE = 64 * 1024
+_WINDOWS = sys.platform == "win32"
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def pair_words(words: list[str]) -> list[str]:
@@ -43,23 +52,24 @@ class Lines:
         else:
             try:
                 # A FIFO nobody has opened for writing yet must not hold up the loop.
-                self.fd, self._owned = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), True
+                self.fd, self._owned = os.open(name, _FLAGS), True
             except OSError as error:
                 raise LocalError(f"read {name}: {reason(error)}") from None
+        self._reader = _reader_of(self.fd)
         self._held = b""
         self._ended = False
         self._words: deque[str] = deque()
 
     def next(self) -> str | None:
         """The next word; None when there is none (yet): wait for `waiting_fd`, unless it is `over`."""
-        while not self._words and not self._ended and _readable(self.fd):
+        while not self._words and not self._ended and self._readable():
             self._read()
         return self._words.popleft() if self._words else None
 
     @property
     def waiting_fd(self) -> int | None:
         """What the next word is read from; never a regular file once `next` gave None."""
-        return None if self._ended else self.fd
+        return None if self._ended else self.fd if self._reader is None else self._reader.fileno()
 
     @property
     def over(self) -> bool:
@@ -68,7 +78,7 @@ class Lines:
 
     def _read(self) -> None:
         try:
-            data = os.read(self.fd, 65_536)
+            data = self._some()
         except BlockingIOError:
             return
         except OSError as error:
@@ -83,16 +93,36 @@ class Lines:
             text = line.decode("utf-8", "backslashreplace").partition("#")[0]
             self._words.extend(pair_words(text.split()))
 
+    def _some(self) -> bytes:
+        if self._reader is None:
+            return os.read(self.fd, 65_536)
+        view = memoryview(bytearray(65_536))
+        return bytes(view[: self._reader.recv_into(view)])
+
+    def _readable(self) -> bool:
+        """Whether reading would not wait."""
+        if self._reader is not None or _WINDOWS:
+            return self._reader is None or self._reader.ready()  # without one it is a file
+        poll = new_poll()
+        poll.register(self.fd, POLLIN)
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """Give the descriptor back; stdin is borrowed. Idempotent."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._owned and not self._ended:
             os.close(self.fd)
         self._ended = True
 
 
-def _readable(fd: int) -> bool:
-    import select
+def _reader_of(fd: int) -> Reader | None:
+    """A thread that waits for what no poller takes: the pipes and the console of Windows."""
+    if not _WINDOWS or stat.S_ISREG(os.fstat(fd).st_mode):
+        return None
+    from pync.portable.streams import Reader
 
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
+    reader = Reader(fd)
+    reader.start()
+    return reader

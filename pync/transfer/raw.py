@@ -13,7 +13,7 @@ from pync.errors import LocalError, NetworkError, TimedOut, reason
 from pync.loop import Loop
 from pync.proto.pacing import TokenBucket
 from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, Channel, aligned_buffer, ready
-from pync.transport.stdio import Stdio
+from pync.transport.stdio import BINARY, Stdio
 
 # After our end, how long the peer may take to acknowledge or close before we believe it is gone.
 ACKNOWLEDGE = 30.0
@@ -117,7 +117,7 @@ def open_output(path: str | None) -> Stdio:
     if path is None or path == "-":
         return Stdio(-1, 1)
     try:
-        return Stdio(-1, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
+        return Stdio(-1, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666))
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None
 
@@ -127,7 +127,7 @@ def open_input(path: str) -> Stdio:
     if path == "-":
         return Stdio(0, -1)
     try:
-        return Stdio(os.open(path, os.O_RDONLY | os.O_CLOEXEC), -1)
+        return Stdio(os.open(path, os.O_RDONLY | BINARY), -1)
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None
 

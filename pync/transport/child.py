@@ -1,31 +1,65 @@
 """A child process as a channel: what we write is its stdin, what we read its stdout. Also the child that
 gets a socket of its own, with no relay in between."""
 
+from __future__ import annotations
+
 import os
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from pync.errors import LocalError, reason
 from pync.loop import Flag, Loop
 from pync.transport.channel import WANT_READ, WANT_WRITE, Channel
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pync.portable.processes import Spawned
+    from pync.portable.streams import Reader, Writer
+
 # Signals that a shell's children expect at their default, whatever we or our parent did to them.
-_DEFAULTS = [signal.SIGPIPE, signal.SIGCHLD, signal.SIGINT, signal.SIGQUIT]
+_DEFAULTS = [
+    getattr(signal, name) for name in ("SIGPIPE", "SIGCHLD", "SIGINT", "SIGQUIT") if hasattr(signal, name)
+]
+_WINDOWS = sys.platform == "win32"
+
+if hasattr(os, "readv"):
+    _readv = os.readv
+else:
+    from pync.portable.files import readv as _readv
 
 
 def command_words(exec_command: str | None, sh_exec: str | None) -> list[str]:
     """The argv of `--exec` or `--sh-exec`; raises LocalError for a program that cannot be."""
     if sh_exec is not None:
-        return ["/bin/sh", "-c", sh_exec]
-    import shlex
-
+        return shell_words(sh_exec)
     try:
-        words = shlex.split(exec_command or "")
+        words = _split(exec_command or "")
     except ValueError as error:
         raise LocalError(f"--exec {exec_command!r}: {str(error).lower()}") from None
     if not words:
         raise LocalError("--exec: no program given")
     return words
+
+
+def shell_words(command: str) -> list[str]:
+    """The argv that has a shell run `command`."""
+    if _WINDOWS:
+        return [os.environ.get("COMSPEC", "cmd.exe"), "/d", "/s", "/c", command]
+    return ["/bin/sh", "-c", command]
+
+
+def _split(command: str) -> list[str]:
+    from shlex import shlex, split
+
+    if not _WINDOWS:
+        return split(command)
+    lexer = shlex(command, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = lexer.escape = ""  # a backslash is part of a path there
+    return list(lexer)
 
 
 class Process:
@@ -35,17 +69,9 @@ class Process:
         self, loop: Loop, words: Sequence[str], environment: dict[str, str], fds: dict[int, int]
     ) -> None:
         """Start `words` with `fds` (child's descriptor -> ours); raises LocalError."""
-        actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()]
+        self._spawned: Spawned | None = None
         try:
-            self.pid = os.posix_spawnp(
-                words[0],
-                list(words),
-                environment,
-                file_actions=actions,
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=_DEFAULTS,
-            )
+            self.pid = self._start(words, environment, fds)
         except (OSError, ValueError) as error:
             why = reason(error) if isinstance(error, OSError) else str(error)
             raise LocalError(f"cannot run {words[0]!r}: {why}") from None
@@ -54,6 +80,22 @@ class Process:
         self._loop = loop
         self._pidfd = -1
         self._watch_end()
+
+    def _start(self, words: Sequence[str], environment: dict[str, str], fds: dict[int, int]) -> int:
+        if not hasattr(os, "posix_spawnp"):
+            from pync.portable.processes import Spawned
+
+            self._spawned = Spawned(words, environment, fds)
+            return self._spawned.pid
+        return os.posix_spawnp(
+            words[0],
+            list(words),
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in fds.items()],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_DEFAULTS,
+        )
 
     def _watch_end(self) -> None:
         try:
@@ -73,19 +115,24 @@ class Process:
     def reap(self) -> bool:
         """True once the child is gone; `status` is then its exit status, negative for a signal."""
         if self.status is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:
-                pid, status = self.pid, 0
-            if pid == 0:
+            self.status = self._waited()
+            if self.status is None:
                 return False
-            self.status = os.waitstatus_to_exitcode(status)
             if self._pidfd >= 0:
                 self._loop.forget(self._pidfd)
                 os.close(self._pidfd)
                 self._pidfd = -1
             self.ended.set()
         return True
+
+    def _waited(self) -> int | None:
+        if self._spawned is not None:
+            return self._spawned.poll()
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
 
     def signal(self, signum: int) -> None:
         """Send `signum` to the child and what it started, as long as it is ours."""
@@ -108,6 +155,11 @@ class Process:
     async def stop(self, grace: float) -> None:
         """End it: SIGTERM, after `grace` seconds SIGKILL; comes back when it was reaped."""
         if self.reap():
+            return
+        if _WINDOWS:
+            assert self._spawned is not None
+            self._spawned.end()  # there is no asking for it
+            await self.ended.wait()
             return
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
@@ -141,13 +193,30 @@ class Child(Channel):
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        os.set_blocking(self.read_fd, False)
-        os.set_blocking(self.write_fd, False)
         self.peer = words[0]
+        self._read: Callable[[int, Any], int] = _readv
+        self._write: Callable[[int, Any], int] = os.write
+        self._ready_fd, self._room_fd = self.read_fd, self.write_fd
+        self._reader: Reader | None = None
+        self._writer: Writer | None = None
+        if _WINDOWS:
+            self._wait_in_threads()
+        else:
+            os.set_blocking(self.read_fd, False)
+            os.set_blocking(self.write_fd, False)
+
+    def _wait_in_threads(self) -> None:
+        """No poller of Windows takes a pipe."""
+        from pync.portable.streams import Reader, Writer
+
+        self._reader, self._writer = reader, writer = Reader(self.read_fd, owned=True), Writer(self.write_fd)
+        self._read = lambda _fd, views: reader.recv_into(views[0])
+        self._write = lambda _fd, view: writer.send(view)
+        self._ready_fd, self._room_fd = reader.fileno(), writer.fileno()
 
     def read_into(self, view: memoryview) -> int | None:
         try:
-            return os.readv(self.read_fd, [view]) or None
+            return self._read(self.read_fd, [view]) or None
         except BlockingIOError:
             return WANT_READ
 
@@ -155,7 +224,7 @@ class Child(Channel):
         if self.write_fd < 0:
             return len(view)
         try:
-            return os.write(self.write_fd, view)
+            return self._write(self.write_fd, view)
         except BlockingIOError:
             return WANT_WRITE
 
@@ -163,14 +232,24 @@ class Child(Channel):
         self._close_input()
         return 0
 
+    def watch_read(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        loop.watch_read(self._ready_fd, callback)
+
+    def watch_write(self, loop: Loop, callback: Callable[[], None] | None) -> None:
+        (loop.watch_write if self._writer is None else loop.watch_read)(self._room_fd, callback)
+
     def _close_input(self) -> None:
         fd, self.write_fd = self.write_fd, -1
         if fd >= 0:
-            self.process._loop.forget(fd)
-            os.close(fd)
+            self.process._loop.forget(self._room_fd)
+            self._room_fd = -1
+            if self._writer is not None:
+                self._writer.close(lambda: os.close(fd))
+            else:
+                os.close(fd)
 
     def detach(self, loop: Loop) -> None:
-        for fd in (self.read_fd, self.write_fd):
+        for fd in (self._ready_fd, self._room_fd):
             if fd >= 0:
                 loop.forget(fd)
 
@@ -178,8 +257,12 @@ class Child(Channel):
         self._close_input()
         fd, self.read_fd = self.read_fd, -1
         if fd >= 0:
-            self.process._loop.forget(fd)
-            os.close(fd)
+            self.process._loop.forget(self._ready_fd)
+            self._ready_fd = -1
+            if self._reader is not None:
+                self._reader.close()
+            else:
+                os.close(fd)
 
 
 def environment_for(facts: dict[str, object], base: dict[str, str]) -> dict[str, str]:

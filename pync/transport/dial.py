@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Sequence
 
 from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, resolve
@@ -28,6 +29,7 @@ else:
     from pync.lean import NamedTuple
 
 
+_LINUX = sys.platform == "linux"
 _STAGGER = 0.25  # "Connection Attempt Delay" of RFC 8305, section 5
 _PENDING = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
@@ -281,7 +283,7 @@ def _bind_source(sock: socket.socket, address: Address, settings: SocketSettings
         if settings.source is not None:
             _bind_unix_source(sock, settings.source)
         elif address.kind == socket.SOCK_DGRAM:
-            sock.bind("")  # Linux: an abstract name of its own, so that the peer can answer
+            sock.bind(_name_of_its_own())  # so that the peer can answer
         return
     source = source_address(settings, address.family, address.kind)
     if source is None:
@@ -291,6 +293,13 @@ def _bind_source(sock: socket.socket, address: Address, settings: SocketSettings
         sock.bind(source.sockaddr)
     except OSError as error:
         raise translate(error, f"bind {source}", local=True) from None
+
+
+def _name_of_its_own() -> str:
+    """A name for a Unix datagram socket that has none: Linux finds one, else it is a path, removed again."""
+    if _LINUX:
+        return ""
+    return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"pync-{os.getpid()}-{os.urandom(4).hex()}")
 
 
 def _bind_unix_source(sock: socket.socket, source: str) -> None:
@@ -383,6 +392,8 @@ def _dial_group(sock: socket.socket, address: Address, settings: SocketSettings)
 def inherited(endpoint: Endpoint) -> Channel:
     """The channel of an inherited, connected socket `fd:N`; raises LocalError."""
     fd = int(endpoint.path)
+    if sys.platform == "win32":
+        raise LocalError(f"fd:{fd}: sockets are no descriptors on Windows")
     try:
         sock = socket.socket(fileno=os.dup(fd))
         sock.getpeername()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WINDOWS = sys.platform == "win32"
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0) if hasattr(os, "pwritev") else 0
 # A pipe that polls writable has room for PIPE_BUF bytes; a terminal for somewhat less.
 _PIPE_CHUNK = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
