@@ -16,7 +16,7 @@ from pync.commands.wiring import (
     run_relay,
     runs_program,
 )
-from pync.errors import ExitCode, NetworkError, TimedOut, reason
+from pync.errors import ExitCode, NetworkError, PyncError, TimedOut, reason
 from pync.loop import READ, Loop
 from pync.relay.policy import Outcome
 from pync.report import Event, Report
@@ -45,7 +45,7 @@ async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
         facts = channel.facts()
         report(Event("connected", facts))
         if options.zero:
-            channel.close()
+            _leave(channel)
             return ExitCode.OK
         if words is not None:
             outcome = await _run_program(loop, options, channel, copies, words, report)
@@ -92,6 +92,17 @@ async def _dial_once(
     if options.zero and channel.boundaries:
         await _probe(loop, options, channel)
     return channel
+
+
+def _leave(channel: Channel) -> None:
+    """Go without disturbing: TLS is ended, and a greeting nobody read would make our end a reset."""
+    try:
+        if not channel.boundaries:
+            channel.send_eof()
+            channel.read_into(memoryview(bytearray(65_536)))
+    except (OSError, PyncError):
+        pass  # connected it was
+    channel.close()
 
 
 async def _probe(loop: Loop, options: ConnectOptions, channel: Channel) -> None:

@@ -1,11 +1,13 @@
 """What only connect has (CLI contract 4), and how it finds an address (2)."""
 
 import socket
+import ssl
 import subprocess
 import threading
 import time
 
 import pytest
+import trustme
 
 from tests.e2e.sessions import accept_from, one_line, read_exactly, read_to_end
 from tests.harness import PATIENCE, PYNC, free_port
@@ -33,6 +35,21 @@ def test_zero_does_not_read_stdin(sessions, tmp_path):
     with (tmp_path / "source").open("rb") as stdin:
         assert sessions.processes.run("connect", "-z", *sessions.nobody(), stdin=stdin).code == 0
         assert stdin.read() == b"left alone"
+
+
+def test_zero_takes_leave_of_a_tls_server(sessions):
+    """It must not look like a stream that was cut."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # sent to one who left already, they would be answered with a reset
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    listener, words = sessions.listener()
+    process = sessions.processes.pync("connect", "-z", "--tls-insecure", f"tls://{words[0]}")
+    peer = accept_from(process, listener)
+    with context.wrap_socket(peer, server_side=True, suppress_ragged_eofs=False) as secured:
+        secured.settimeout(PATIENCE)
+        assert secured.recv(1) == b""
+    assert process.wait().code == 0
 
 
 # --retry
