@@ -26,19 +26,8 @@ from typing import IO, Any, NamedTuple, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 PYNC = (sys.executable, "-m", "pync")
+_MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
 PATIENCE = 20.0  # seconds; far beyond what anything here takes, so that a loaded machine fails nothing
-
-# With PYNC_TEST_EVENTS set every pync tells all its events, also what it shows in words or not at all.
-_TOLD = ROOT / "tests" / "told"
-
-
-def _events_file() -> str | None:
-    if not os.environ.get("PYNC_TEST_EVENTS"):
-        return None
-    fd, path = tempfile.mkstemp(prefix="pync-events-")
-    os.close(fd)
-    return path
-
 
 PEERS = ("nc.openbsd", "nc.traditional", "ncat", "socat", "busybox")
 
@@ -64,6 +53,18 @@ def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]
         else:
             env[name] = value
     return env
+
+
+# With PYNC_TEST_EVENTS set every pync tells all its events, also what it shows in words or not at all.
+_TOLD = ROOT / "tests" / "told"
+
+
+def _events_file() -> str | None:
+    if not os.environ.get("PYNC_TEST_EVENTS"):
+        return None
+    fd, path = tempfile.mkstemp(prefix="pync-events-")
+    os.close(fd)
+    return path
 
 
 class Captured:
@@ -296,6 +297,10 @@ class Process:
 
     def close(self) -> None:
         """Kill it (and what it started) if it still runs; release the pipes."""
+        if _MEASURED and "pync" in self.argv and self.popen.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)  # what it measured would be lost with it
+            self.ends(3)
         if self.popen.poll() is None or self.popen.stdin is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(self.pid) == self.pid:

@@ -26,10 +26,15 @@ _TYPES = {
 }
 
 
-def check_lines(text: str) -> list[dict[str, Any]]:
-    """The events of a run with `--json`; fails for a line that is none, or is not as documented."""
+def check_lines(text: str, *, whole: bool = True) -> list[dict[str, Any]]:
+    """The events of a run with `--json`; fails for a line that is none, or is not as documented.
+
+    Not `whole`: the process was killed, perhaps in the middle of a line.
+    """
+    *lines, rest = text.split("\n")
+    assert rest == "" or not whole, f"half an event: {rest!r}"
     records = []
-    for line in text.splitlines():
+    for line in lines:
         try:
             record = json.loads(line, parse_constant=_no_json)
         except ValueError as error:

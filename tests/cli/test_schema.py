@@ -65,7 +65,7 @@ def test_events_as_documented_pass() -> None:
 )
 def test_anything_else_fails(text: str, words: str) -> None:
     with pytest.raises(AssertionError) as failure:
-        check_lines(text)
+        check_lines(text + "\n")
     assert words in str(failure.value)
 
 
