@@ -111,7 +111,8 @@ def _split(text: str, word: str) -> tuple[str, str | None]:
             raise UsageError(f"{word!r} is not [ADDRESS]:PORTS", hint="write [::1]:22,80")
         return host, after[1:] if after else None
     head = text.partition("/")[0].partition("%")[0]
-    if head.count(":") >= 2 and all(c in "0123456789abcdefABCDEF:." for c in head.split("-")[0]):
+    first = head.partition("-")[0]
+    if first.count(":") >= 2 and all(c in "0123456789abcdefABCDEF:." for c in first):
         return text, None  # a bare IPv6 address, network or range
     host, colon, spec = text.partition(":")
     if colon and not spec:

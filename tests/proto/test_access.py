@@ -54,6 +54,8 @@ def test_rule_matches(rules, inside, outside):
         ("10.0.0.0-300", "0-300 is not between 0 and 255"),
         ("10.0.0", "10.0.0"),
         ("10.0.0.0/33", "0 to 32"),
+        ("10.0.0.0/0008", "0 to 32"),
+        ("10.0.0.0-256", "0-256 is not between 0 and 255"),
         ("10.0.0.0/", "0 to 32"),
         ("10.0.0.0/-1", "0 to 32"),
         ("::1/129", "0 to 128"),
@@ -62,6 +64,8 @@ def test_rule_matches(rules, inside, outside):
         ("::1/255.0.0.0", "netmask"),
         ("10.0.0.1-::1", "family"),
         ("fe80::1%a-fe80::2%a", "zone"),
+        ("fe80::1%a-fe80::2", "zone"),
+        ("fe80::1-fe80::2%a", "zone"),
         (":::", ":::"),
         ("a_b!", "a_b!"),
         ("-", "'-'"),
@@ -76,6 +80,11 @@ def test_bad_rule_says_what_is_wrong(rule, word):
     assert word in caught.value.message
     assert "bad access rule" in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("rule", ["10.0.0.20-1", "10.0-1.*.*", "*.*.*.*", "10.0.0.1"])
+def test_what_is_one_run_of_addresses_is_looked_up_as_networks(rule):
+    assert {type(part) for part in access.parse(rule)} == {access.Network}
 
 
 def test_names_are_left_to_the_caller():

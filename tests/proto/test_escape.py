@@ -16,6 +16,8 @@ from pync.proto.escape import printable
         ("a\u2028b", r"a\u2028b"),
         ("\U000e0041", r"\U000e0041"),
         ("\udc9b \ud800", r"\x9b \ud800"),
+        ("\udc7f\udc80\udcff\udd00", r"\udc7f\x80\xff\udd00"),
+        ("\uffff\U00010000", "\\uffff\U00010000"),
         (b"caf\xc3\xa9 \xff\x1b", "café \\xff\\x1b"),
         (b"", ""),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +109,30 @@ def test_services_the_system_does_not_know_have_names() -> None:
     assert ports.service_name(22) == "ssh"
     assert ports.service_name(53 | UDP) == "domain"
     assert ports.service_port("mongodb", "tcp") == 27017
+
+
+@pytest.mark.parametrize(("count", "protocol"), [(0, "tcp"), (1001, "tcp"), (1001, "udp")])
+def test_the_table_has_a_thousand_ports_of_each_protocol(count: int, protocol: str) -> None:
+    with pytest.raises(UsageError, match=f"the top 1 to 1000 {protocol} ports"):
+        ports.top(count, protocol)
+
+
+def test_the_system_is_asked_for_names_it_can_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def getservbyname(name: str, protocol: str) -> int:
+        asked.append((name, protocol))
+        if name != "mine":
+            raise OSError
+        return 4242
+
+    monkeypatch.setattr(socket, "getservbyname", getservbyname)
+    assert ports.service_port("mine", "udp") == 4242
+    assert ports.service_port("mongodb", "tcp") == 27017
+    assert asked == [("mine", "udp"), ("mongodb", "tcp")]
+    for name in ("", "m\u00efne", "mi\0ne", "mine\n"):
+        assert ports.service_port(name, "tcp") is None
+    assert len(asked) == 2
 
 
 @given(

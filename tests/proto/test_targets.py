@@ -29,6 +29,7 @@ def addresses(word: str) -> list[str]:
         ("10.0.0.1-3", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
         ("10.0.0.3-1", ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
         ("10.0.0.255-10.0.1.1", ["10.0.0.255", "10.0.1.0", "10.0.1.1"]),
+        ("10.0.1-2.5", ["10.0.1.5", "10.0.2.5"]),
         ("10.0-1.0.5-6", ["10.0.0.5", "10.0.0.6", "10.1.0.5", "10.1.0.6"]),
         ("::1", ["::1"]),
         ("2001:db8::/126", ["2001:db8::", "2001:db8::1", "2001:db8::2", "2001:db8::3"]),
@@ -49,6 +50,12 @@ def test_addresses(word: str, wanted: list[str]) -> None:
         ("a_b.example", "a_b.example", None),
         ("h:22,80-81", "h", (22, 80, 81)),
         ("h:U:53", "h", (53 | ports.UDP,)),
+        ("be-1:U:53", "be-1", (53 | ports.UDP,)),
+        ("cafe-1:1-2,U:53", "cafe-1", (1, 2, 53 | ports.UDP)),
+        ("10.0.0.1-2-3", "10.0.0.1-2-3", None),
+        ("10.0.0.1-256", "10.0.0.1-256", None),
+        ("a-b.c.d.e", "a-b.c.d.e", None),
+        ("x" * 253, "x" * 253, None),
         ("10.0.0.1:http", "10.0.0.1", (80,)),
         ("[::1]:22,23", "::1", (22, 23)),
         ("[fe80::1%eth0]:22", "fe80::1%eth0", (22,)),
@@ -67,7 +74,7 @@ def test_labels_and_ports(word: str, label: str, wanted: tuple[int, ...] | None)
     [
         "", ":80", "h:", "10.0.0.1/33", "::1/129", "10.0.0.1/x", "h/24", "[::1", "[::1]x", "[::1]:", "1.2.3",
         "12345", "1.2.3.4.5", "256.1.1.1", "http://h", "-x", "tcp://h", "h:99999", "a b", "h\n", "\x1b[2J",
-        "x" * 300, "9" * 5000,
+        "x" * 254, "x" * 300, "9" * 5000,
     ],
 )  # fmt: skip
 def test_refused(word: str) -> None:
@@ -122,6 +129,15 @@ def test_intervals_are_a_set(spans: list[tuple[int, int]], asked: tuple[int, int
     assert {n for low, high, hit in pieces if hit for n in range(low, high)} == wanted & set(
         range(start, stop)
     )
+
+
+def test_intervals_join_where_they_touch_and_not_across_a_gap() -> None:
+    intervals = Intervals()
+    for start, end in ((0, 5), (6, 8), (8, 10)):
+        intervals.add(start, end)
+    assert list(intervals.split(0, 10)) == [(0, 5, True), (5, 6, False), (6, 10, True)]
+    assert list(intervals.split(10, 12)) == [(10, 12, False)]
+    assert list(intervals.split(4, 4)) == []
 
 
 port_lists = st.sampled_from([(1,), (2,), (1, 2), (2, 3), (1, 2, 3)])
@@ -185,6 +201,25 @@ def test_shards_are_even_and_spread_over_hosts_and_ports() -> None:
 def test_random_order_visits_everything_once(size: int, seed: int) -> None:
     order = Permutation(size, seed)
     assert sorted(order[index] for index in range(size)) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5, 16, 17, 64, 65, 1000])
+def test_random_order_walks_a_square_of_less_than_four_times_the_size(size: int) -> None:
+    order = Permutation(size, 7)
+    assert sorted(order[index] for index in range(size)) == list(range(size))
+    assert 4**order._half < 4 * size or size == 1
+    for index in (-1, size):
+        with pytest.raises(IndexError):
+            order[index]
+
+
+def test_shards_forget_port_lists_of_long_ago() -> None:
+    shards = Shards(1, 3)
+    lists = [tuple(range(1, count)) for count in range(2, 202)]
+    for asked in lists:
+        assert set(shards.own(5, asked)) <= set(asked)
+    assert len(shards._rings) <= 65
+    assert shards.own(5, lists[0]) == Shards(1, 3).own(5, lists[0])
 
 
 def test_random_order_depends_on_the_seed_and_is_not_the_natural_one() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pync.proto import telnet
-from pync.proto.telnet import DO, DONT, IAC, MAX_SUBNEGOTIATION, SB, SE, WILL, WONT, Telnet
+from pync.proto.telnet import DO, DONT, IAC, SB, SE, WILL, WONT, Telnet
 from tests.proto.cuts import cut, of_bytes, places
 
 ECHO = 1
@@ -29,6 +29,12 @@ def command(*codes: int) -> bytes:
         (b"a" + command(SB, 24) + b"x" + command(IAC) + b"y" + command(SE) + b"b", b"ab", b""),
         (command(SB, 24) + b"x" + command(DO, ECHO) + b"b", b"b", command(WONT, ECHO)),
         (command(DO, IAC) + b"x", b"x", command(WONT, IAC)),
+        (b"\0a", b"\0a", b""),
+        (
+            b"a\xff\xfa\x18\x01\xff\xf0b\xff\xfd\x01\xff\xfb\x03",
+            b"ab",
+            b"\xff\xfc\x01\xff\xfe\x03",
+        ),  # RFC 854
     ],
 )
 def test_negotiation_is_answered_and_taken_out(wire, clean, replies):
@@ -76,9 +82,18 @@ def test_flood_of_requests_owes_a_bounded_answer():
 @pytest.mark.parametrize("piece", [1, 7, 1 << 20])
 def test_subnegotiation_without_end_does_not_swallow_the_session(piece):
     client = Telnet()
-    wire = command(SB) + b"x" * (MAX_SUBNEGOTIATION + 10)
+    wire = command(SB) + b"x" * (4096 + 10)
     clean = b"".join(client.feed(wire[at : at + piece]) for at in range(0, len(wire), piece))
     assert clean == b"x" * 10
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+@pytest.mark.parametrize("before", [0, 100, 4094, 4095])
+def test_an_escaped_byte_counts_as_what_it_takes(piece, before):
+    client = Telnet()
+    wire = command(SB) + b"x" * before + command(IAC) + b"x" * (4094 - before) + b"y" * 10
+    clean = b"".join(client.feed(wire[at : at + piece]) for at in range(0, len(wire), piece))
+    assert clean == b"y" * 10
 
 
 def test_flush_drops_an_unfinished_command():
