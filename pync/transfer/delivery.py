@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pync.loop import Loop
 from pync.report import Report
-from pync.transfer.events import Tally
+from pync.transfer.events import Tally, file_event
 from pync.transfer.source import Walk
 
 
@@ -61,6 +61,25 @@ class Delivery:
                 self.tally = Tally()
             self._receiver = receiver
             self.settled = self.seen = 0
+
+    def passed(self, entry: Waiting) -> None:
+        """The receiver has settled this entry; after a cut, directories come once more."""
+        if entry.order >= self.settled:
+            self.settled, self.settled_path = entry.order + 1, entry.path
+        self.progressed = True
+
+    def tell(self, entry: Waiting, status: int, why: str = "", *, peer: str) -> None:
+        """The event for a file that is settled."""
+        file_event(
+            self.report,
+            entry.path,
+            entry.size,
+            status,
+            digest=entry.digest,
+            checksum=self.terms.checksum,
+            why=why,
+            peer=peer,
+        )
 
     def forget(self) -> None:
         """The tree changed under us: begin from the start, what is there is identical anyway."""

@@ -13,7 +13,9 @@ from typing import Any
 from pync.errors import LocalError, NetworkError, reason
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
-from pync.report import Event
+from pync.proto.escape import printable
+from pync.proto.transfer_inline import encode_inline
+from pync.report import Event, unheard
 from pync.transfer import digests
 from pync.transfer.body import Body
 from pync.transfer.delivery import Delivery, Waiting
@@ -36,6 +38,7 @@ class Outgoing:
         self._checksum = delivery.terms.checksum
         self._digest_of = digests.one_shot(self._checksum)
         self._squeezer = Squeezer(delivery.terms.compress)
+        self._quiet = unheard(delivery.report, "file")
         self._waiting: deque[Waiting] = deque()
         self._number = 0
         self._answer: messages.Answer | None = None
@@ -75,7 +78,7 @@ class Outgoing:
         await wire.end()
 
     async def _entries(self) -> None:
-        of = self._of
+        of, wire = self._of, self._wire
         for index, item in enumerate(of.walk):
             if index < of.settled and item.kind not in (messages.DIRECTORY, messages.LEAVE):
                 if index == of.settled - 1 and item.path != of.settled_path:
@@ -86,20 +89,23 @@ class Outgoing:
                 await self._reply()
             if item.passed_over or item.problem:
                 self._pass_over(index, item)
-            else:
+            elif item.kind != messages.FILE:
                 await self._send(index, item)
-            of.seen = max(of.seen, index + 1)
-            self._handle_all()
+            elif (work := self._file(index, item)) is not None:
+                await work
+            if index >= of.seen:
+                of.seen = index + 1
+            if wire.crowded:
+                await wire.flush()
+                self._handle_all()
 
     def _pass_over(self, index: int, item: Item) -> None:
         of = self._of
         if index < of.seen:
             return
         if item.passed_over:
-            facts = {"name": "", "size": 0, "status": "skipped", "digest": "", "reason": item.passed_over}
-            from pync.proto.escape import printable
-
-            of.report(Event("file", {**facts, "name": printable(item.path)}))
+            facts = {"size": 0, "status": "skipped", "digest": "", "reason": item.passed_over}
+            of.report(Event("file", {"name": printable(item.path), **facts}))
             return
         self._fail(item.path, item.problem, is_file=item.kind != messages.DIRECTORY)
 
@@ -120,9 +126,7 @@ class Outgoing:
 
     def _handle(self, frame: proto.Frame) -> None:
         if frame.kind == proto.CONFIRM:
-            first, last = messages.parse_confirm(frame.payload)
-            for number in range(first, min(last, first + proto.WINDOW) + 1):
-                self._settle(messages.Done(number, messages.OK))
+            self._confirmed(*messages.parse_confirm(frame.payload))
         elif frame.kind == proto.DONE:
             self._settle(messages.parse_done(frame.payload))
         elif frame.kind == proto.ANSWER and self._answer is None:
@@ -132,33 +136,40 @@ class Outgoing:
         else:
             raise proto.ProtocolError("the peer answered out of turn")
 
+    def _confirmed(self, first: int, last: int) -> None:
+        """Entries `first` to `last` are verified and in place."""
+        of, waiting, peer = self._of, self._waiting, self._wire.channel.peer
+        files = size = 0
+        for number in range(first, min(last, first + proto.WINDOW) + 1):
+            if not waiting or waiting[0].number != number:
+                raise proto.ProtocolError("the peer confirmed something that was not sent")
+            entry = waiting.popleft()
+            if entry.kind in (messages.FILE, messages.STREAM) and not entry.digest:
+                raise proto.ProtocolError("the peer confirmed a file before it had all of it")
+            if entry.kind not in (messages.DIRECTORY, messages.LEAVE):
+                files += 1
+                size += entry.size
+                if not self._quiet:
+                    of.tell(entry, messages.OK, peer=peer)
+        of.passed(entry)
+        of.tally.arrived(files, size)
+
     def _settle(self, done: messages.Done) -> None:
         of = self._of
+        if done.status == messages.OK:
+            self._confirmed(done.number, done.number)
+            return
         if not self._waiting or self._waiting[0].number != done.number:
             raise proto.ProtocolError("the peer confirmed something that was not sent")
-        entry = self._waiting[0]
+        entry = self._waiting.popleft()
         if entry.kind in (messages.FILE, messages.STREAM) and not entry.digest:
-            if done.status == messages.OK:
-                raise proto.ProtocolError("the peer confirmed a file before it had all of it")
             self._done = done  # it wants no more of the body that is on its way
-        self._waiting.popleft()
-        of.settled, of.settled_path = max(of.settled, entry.order + 1), entry.path
-        of.progressed = True
+        of.passed(entry)
         is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
-        if entry.kind == messages.LEAVE and done.status in messages.DELIVERED:
-            return
-        of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=done.reason)
+        why = done.reason
+        of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=why)
         if is_file or done.status not in messages.DELIVERED:
-            file_event(
-                of.report,
-                entry.path,
-                entry.size,
-                done.status,
-                digest=entry.digest,
-                checksum=self._checksum,
-                why=done.reason,
-                peer=self._wire.channel.peer,
-            )
+            of.tell(entry, done.status, done.reason, peer=self._wire.channel.peer)
 
     # --- entries -------------------------------------------------------------------------------------
 
@@ -170,63 +181,67 @@ class Outgoing:
         return number
 
     async def _send(self, index: int, item: Item) -> None:
-        if item.kind == messages.FILE:
-            await self._file(index, item)
-        elif item.kind == messages.STREAM:
+        if item.kind == messages.STREAM:
             await self._stream(index, item)
-        else:
-            there = item.status
-            assert there is not None
-            mode, mtime = stat.S_IMODE(there.st_mode) & 0o777, there.st_mtime_ns
-            if item.path or item.kind == messages.SYMLINK:
-                self._put_entry(index, messages.Entry(item.kind, item.path, mode, mtime, target=item.target))
-        if self._wire.crowded:
-            await self._wire.flush()
+            return
+        there = item.status
+        assert there is not None
+        mode, mtime = stat.S_IMODE(there.st_mode) & 0o777, there.st_mtime_ns
+        if item.path or item.kind == messages.SYMLINK:
+            self._put_entry(index, messages.Entry(item.kind, item.path, mode, mtime, target=item.target))
 
-    async def _file(self, index: int, item: Item) -> None:
+    def _file(self, index: int, item: Item) -> Awaitable[None] | None:
+        """Queue a file that is small. What is left to do for one that is not."""
         try:
             fd = os.open(item.name, OPEN_FILE, dir_fd=item.parent)
         except OSError as error:
             self._fail(item.path, reason(error))
-            return
+            return None
         try:
             there = os.fstat(fd)
             if not stat.S_ISREG(there.st_mode):
                 self._fail(item.path, "it is no longer a file")
-                return
-            if there.st_size <= proto.INLINE_MAX:
-                await self._wire.paced(there.st_size)
+            elif there.st_size <= proto.INLINE_MAX and self._wire.bucket is None:
                 self._inline(index, item.path, fd, there)
             else:
-                await self._large(index, item.path, fd, there, base=0, kind=messages.FILE)
+                opened, fd = fd, -1
+                return self._in_time(index, item.path, opened, there)
         except OSError as error:
             raise LocalError(f"{os.fsdecode(item.path)}: {reason(error)}") from None
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return None
+
+    async def _in_time(self, index: int, path: bytes, fd: int, there: os.stat_result) -> None:
+        """A file that has to wait for the network, or for its turn. Closes it."""
+        try:
+            if there.st_size <= proto.INLINE_MAX:
+                await self._wire.paced(there.st_size)
+                self._inline(index, path, fd, there)
+            else:
+                await self._large(index, path, fd, there, base=0, kind=messages.FILE)
+        except OSError as error:
+            raise LocalError(f"{os.fsdecode(path)}: {reason(error)}") from None
         finally:
             os.close(fd)
 
     def _inline(self, index: int, path: bytes, fd: int, there: os.stat_result) -> None:
+        size = there.st_size
         try:
-            data = os.read(fd, there.st_size + 1) if there.st_size else b""
+            data = os.read(fd, size + 1) if size else b""
         except OSError as error:
             self._fail(path, reason(error))
             return
-        if len(data) != there.st_size:
+        if len(data) != size:
             self._fail(path, "it changed while it was read")
             return
         digest = self._digest_of(data)
-        entry = messages.Entry(
-            messages.FILE,
-            path,
-            there.st_mode & 0o777,
-            there.st_mtime_ns,
-            len(data),
-            messages.INLINE,
-            body=data,
-            digest=digest,
-        )
-        self._put_entry(index, entry)
-        self._of.sent += len(data)
-        self._wire.body_sent += len(data)
+        self._waiting.append(Waiting(self._number, index, path, messages.FILE, size, digest))
+        self._number += 1
+        self._wire.put_encoded(encode_inline(path, there.st_mode & 0o777, there.st_mtime_ns, data, digest))
+        self._of.sent += size
+        self._wire.body_sent += size
 
     async def _large(
         self, index: int, path: bytes, fd: int, there: os.stat_result, *, base: int, kind: int

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
+from pync.loop import Loop
+from pync.proto import transfer_messages as messages
+from pync.report import silent
 from pync.transfer import small
+from pync.transfer.delivery import Delivery, SendTerms, Waiting
+from pync.transfer.source import Walk
 from tests.harness import Processes, pattern
 from tests.transfer.rig import transfer, tree
 
@@ -146,3 +151,13 @@ def test_without_v_only_what_went_wrong_is_said(processes: Processes, many: Path
         assert "many/a/f0" in done.err
         assert "f2" not in done.err
         assert f"1 of {NUMBER + 1} files failed" in done.err
+
+
+def test_directories_that_come_again_after_a_cut_do_not_move_the_mark(tmp_path: Path) -> None:
+    with Loop() as loop:
+        delivery = Delivery(loop, SendTerms(), silent, Walk([str(tmp_path)]))
+        delivery.passed(Waiting(6, 5, b"d/f", messages.FILE, 1, b"digest"))
+        delivery.passed(Waiting(0, 0, b"d", messages.DIRECTORY, 0, b""))
+        assert (delivery.settled, delivery.settled_path) == (6, b"d/f")
+        delivery.passed(Waiting(7, 6, b"d/g", messages.FILE, 1, b"digest"))
+        assert (delivery.settled, delivery.settled_path) == (7, b"d/g")
