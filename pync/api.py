@@ -315,7 +315,7 @@ class Port(NamedTuple):
     reason: str = ""
     rtt: float | None = None
     service: str = ""
-    banner: str = ""
+    banner: dict[str, Any] | None = None  # protocol, text, status, ..., as the events have it
 
 
 def scan(

@@ -34,7 +34,10 @@ class _Finder(importlib.abc.MetaPathFinder):
 def _wrap(views):
     def tell(kind, facts):
         line = views.json_line(kind, facts).encode() + b"\n"
-        fd = os.open(os.environ["PYNC_TEST_EVENTS_FILE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fd = os.open(os.environ["PYNC_TEST_EVENTS_FILE"], os.O_WRONLY | os.O_APPEND)
+        except OSError:  # no descriptor is left: some tests are about that
+            return
         os.write(fd, line)
         os.close(fd)
 
