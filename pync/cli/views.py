@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of the ten ticks a second, programs get one: a log of an hour should stay readable.
 _JSON_TICK = 1.0
+# Digests kept for the summaries of so many peers.
+_PEERS = 1000
 # Never said without -v, whatever they hold.
 _ROUTINE = frozenset({"connecting", "connected", "eof", "closed"})
 
@@ -36,6 +38,7 @@ class View:
         self._stderr = Stderr()
         self._next_tick = time.monotonic() + _JSON_TICK
         self._scan = _scan_view(command, options)
+        self._digests: dict[str, str] = {}  # of the last file from or to each peer
         # Asked for, or on a terminal that the data does not go to as well.
         wanted = options.progress
         if wanted is None:
@@ -95,15 +98,32 @@ class View:
         from pync.cli import words
 
         needed = words.level(self.command, kind, facts)
-        # Whoever watched the live line gets its last figures.
-        if kind in ("summary", "closed") and self._progress is not None and self._progress.used:
-            needed = 0
+        if self._progress is not None:
+            if kind == "file" and facts.get("digest"):
+                if len(self._digests) > _PEERS:
+                    self._digests.clear()  # peers that were cut off left theirs here
+                self._digests[str(facts.get("peer") or "")] = facts["digest"]
+            if kind == "summary" or (kind == "closed" and self._progress.used):
+                needed = 0  # whoever watches the live line gets its last figures
+                self._progress.forget()
+        if kind == "summary" and "files" in facts:
+            facts = self._with_digest(facts)
         if kind == "summary" and self._scan is not None:
             self.finish()
             needed = 0 if self._stderr.terminal else needed
         if self._verbosity < needed:
             return
         self._lines(words.say(self.command, kind, facts))
+
+    def _with_digest(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """The summary of one file says its digest too, unless -v has said it with the file."""
+        peer = str(facts.get("peer") or "")
+        digest = self._digests.pop(peer, "")
+        if not peer:
+            digest = next(reversed(self._digests.values()), digest)
+        if self._verbosity > 0 or facts["files"] != 1 or facts.get("failed"):
+            return facts
+        return {**facts, "digest": digest}
 
     def _say_error(self, message: str, hint: object) -> None:
         from pync.proto.escape import printable

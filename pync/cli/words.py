@@ -28,7 +28,9 @@ _LEVEL = {
 
 def level(command: str, kind: str, facts: Facts) -> int:
     """The verbosity at which the event is said."""
-    if (kind == "file" and facts.get("status") in _FAILED) or facts.get("warning") or facts.get("command"):
+    if facts.get("warning") or facts.get("command"):
+        return 0
+    if kind == "file" and (facts.get("status") in _FAILED or _passed_over(facts)):
         return 0
     if kind == "waiting" and command == "connect":
         return 1  # --retry was asked for; the others wait for somebody who should know
@@ -36,6 +38,11 @@ def level(command: str, kind: str, facts: Facts) -> int:
 
 
 _FAILED = frozenset({"failed", "refused", "damaged"})
+
+
+def _passed_over(facts: Facts) -> bool:
+    """Whether nobody asked for that file to be left out: there is a reason, such as that it is a fifo."""
+    return facts.get("status") == "skipped" and bool(facts.get("reason"))
 
 
 def say(command: str, kind: str, facts: Facts) -> list[str]:
@@ -105,10 +112,10 @@ def amounts(facts: Facts) -> str:
 
 
 def _file(facts: Facts) -> str:
-    size, saved = facts.get("size"), facts.get("saved_as")
+    status, size, saved = facts.get("status"), facts.get("size"), facts.get("saved_as")
     parts = [
-        facts.get("status"),
-        say_size(size) if size is not None else None,
+        status,
+        say_size(size) if size or (size == 0 and status in ("ok", "identical")) else None,
         facts.get("reason"),
         facts.get("digest"),
         f"saved as {saved}" if saved else None,
@@ -156,13 +163,22 @@ _STATES = ("open", "closed", "filtered", "open_filtered")
 
 
 def _transfer_summary(facts: Facts) -> str:
-    """`3 files, 1.2 GiB in 3.1 s, 396 MiB/s; 1 failed`."""
+    """`3 files, 1.2 GiB in 3.1 s, 396 MiB/s; 1 failed`; of one of several peers, with its name before it.
+
+    Where less had to be moved, because the rest was there already, that is said.
+    """
     files, size, seconds = facts["files"], int(facts.get("bytes") or 0), float(facts.get("seconds") or 0)
-    line = f"{files:,} file{'' if files == 1 else 's'}, {say_size(size)}"
+    moved = max(int(facts.get("sent") or 0), int(facts.get("received") or 0))
+    line = f"{facts['peer']}: " if facts.get("peer") else ""
+    line += f"{files:,} file{'' if files == 1 else 's'}, {say_size(size)}"
+    if moved != size:
+        line += f" ({say_size(moved)} moved)"
     if seconds:
         line += f" in {say_duration(seconds)}"
-    if seconds >= 0.1 and size:
-        line += f", {say_size(size / seconds)}/s"
+    if seconds >= 0.1 and moved:
+        line += f", {say_size(moved / seconds)}/s"
+    if facts.get("digest"):
+        line += f", {facts['digest']}"
     return line + (f"; {facts['failed']:,} failed" if facts.get("failed") else "")
 
 

@@ -47,6 +47,15 @@ async def run_raw(run: Any, loop: Loop, options: TransferOptions, report: Report
     await run(loop, options, report, reach(loop, options, report), settings, tls)
 
 
+class Partner:
+    """One other end, across as many connections as it takes."""
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.moved = 0  # bytes of files, over connections that are gone
+        self.total: int | None = None  # bytes of files that will be, if that is known
+
+
 class Exchange(ABC):
     """One run, with one other end or several: its wires, and what was moved over those that are gone."""
 
@@ -62,11 +71,10 @@ class Exchange(ABC):
         self._report = report
         self._shared = options
         self._secret = secret
-        self._wires: dict[Wire, float] = {}  # since when each is there
+        self._wires: dict[Wire, Partner] = {}
         self._moved = 0
         self._serving: Serving | None = None
         self._progress = Progress(loop, report, self.counters)
-        self.since: float | None = None  # the first one came, and was no stranger
 
     def __enter__(self) -> Self:
         if self._shared.progress:
@@ -82,15 +90,10 @@ class Exchange(ABC):
     def total(self) -> int | None:
         """Bytes of files of the whole run, as far as that is known."""
 
-    @abstractmethod
-    def total_of(self, wire: Wire) -> int | None:
-        """The same of what goes over one wire."""
-
     def counters(self) -> dict[str, Any]:
         """For the progress event; where several come they are also told apart."""
-        each = [(wire, _bodies(wire)) for wire in self._wires]
         facts: dict[str, Any] = {"sent": 0, "received": 0, "total": self.total()}
-        facts[self.way] = self._moved + sum(moved for _, moved in each)
+        facts[self.way] = self._moved + sum(_bodies(wire) for wire in self._wires)
         if self.several:
             now = self._loop.now()
             facts["peers"] = [
@@ -98,21 +101,20 @@ class Exchange(ABC):
                     "peer": wire.channel.peer,
                     "sent": 0,
                     "received": 0,
-                    self.way: moved,
-                    "total": self.total_of(wire),
-                    "seconds": round(now - self._wires[wire], 3),
+                    self.way: partner.moved + _bodies(wire),
+                    "total": partner.total,
+                    "seconds": round(now - partner.since, 3),
                 }
-                for wire, moved in each
+                for wire, partner in self._wires.items()
             ]
         return facts
 
-    def summarise(self, tally: Tally, since: float | None, peer: str) -> None:
+    def summarise(self, tally: Tally, partner: Partner, peer: str) -> None:
         """The last figures of one other end."""
-        facts = {**tally.facts(), "sent": 0, "received": 0, self.way: tally.size}
+        facts = {**tally.facts(), "sent": 0, "received": 0, self.way: partner.moved}
         if self.several:
             facts["peer"] = peer
-        now = self._loop.now()
-        self._report(Event("summary", {**facts, "seconds": round(now - (since or now), 3)}))
+        self._report(Event("summary", {**facts, "seconds": round(self._loop.now() - partner.since, 3)}))
 
     # --- one connection ------------------------------------------------------------------------------
 
@@ -125,21 +127,25 @@ class Exchange(ABC):
             wire.bucket = TokenBucket(self._shared.rate)
         return wire
 
-    def begin(self, wire: Wire) -> None:
+    def partner(self) -> Partner:
+        """A new one, who is here as of now."""
+        return Partner(self._loop.now())
+
+    def begin(self, wire: Wire, partner: Partner) -> None:
         """From now on bodies go over it."""
-        self._wires[wire] = self._loop.now()
+        self._wires[wire] = partner
 
     def end(self, wire: Wire) -> None:
         """Nothing goes over it any more; its bytes are kept in mind. Idempotent."""
-        if self._wires.pop(wire, None) is not None:
+        partner = self._wires.pop(wire, None)
+        if partner is not None:
             self._moved += _bodies(wire)
+            partner.moved += _bodies(wire)
 
     # --- meeting -------------------------------------------------------------------------------------
 
     def met(self) -> None:
         """The other end is no stranger."""
-        if self.since is None:
-            self.since = self._loop.now()
         if self._serving is not None:
             self._serving.met.set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pync.commands.exchange import Exchange, explain, reach, refuse_datagrams, run_raw
+from pync.commands.exchange import Exchange, Partner, explain, reach, refuse_datagrams, run_raw
 from pync.commands.options import RecvOptions
 from pync.commands.session import output_closed
 from pync.errors import ExitCode, PyncError
@@ -54,7 +54,7 @@ class Sender(NamedTuple):
     """Who is known by its token, across as many connections as it takes."""
 
     reception: Reception
-    since: float
+    partner: Partner
 
 
 class Receiving(Exchange):
@@ -71,18 +71,14 @@ class Receiving(Exchange):
         self._place = place
         self._made = made
         self._known: dict[bytes, Sender] = {}
-        self._coming: dict[Wire, Reception] = {}
         self._seat = Seat(loop)
         self._asks = place.is_default and not options.yes and ask.at_terminal()
 
     # --- figures -------------------------------------------------------------------------------------
 
     def total(self) -> int | None:
-        totals = [sender.reception.total for sender in self._known.values()]
+        totals = [sender.partner.total for sender in self._known.values()]
         return totals[0] if len(totals) == 1 and not self.several else None
-
-    def total_of(self, wire: Wire) -> int | None:
-        return self._coming[wire].total
 
     # --- one connection ------------------------------------------------------------------------------
 
@@ -97,7 +93,9 @@ class Receiving(Exchange):
     async def _ask(self, wire: Wire, begin: messages.Begin) -> bool:
         if begin.paths == 1 and not begin.name:
             return True  # a stream, which goes to stdout and overwrites nothing
-        return bool(await wire.busy(ask.agreed, ask.question(begin, wire.channel.peer)))
+        agreed = bool(await wire.busy(ask.agreed, ask.question(begin, wire.channel.peer)))
+        self._wires[wire].since = self._loop.now()
+        return agreed
 
     async def _session(self, channel: Channel, *, alone: bool) -> Tally:
         """One sender's connection; raises Busy, CutAtTheEnd, Lost and the rest."""
@@ -118,13 +116,15 @@ class Receiving(Exchange):
             self._seat.leave(wire)
 
     async def _receive(self, wire: Wire, begin: messages.Begin, *, alone: bool) -> Tally:
-        if alone and begin.token not in self._known:
-            self._known.clear()  # an earlier sender is gone for good
-        sender = self._known.get(begin.token) or Sender(self._reception(), self._loop.now())
-        self._known[begin.token] = sender
-        reception = self._coming[wire] = sender.reception
+        if begin.token not in self._known:
+            if alone:
+                self._known.clear()  # an earlier sender is gone for good
+            self._known[begin.token] = Sender(self._reception(), self.partner())
+        reception, partner = self._known[begin.token]
+        if begin.size != messages.UNKNOWN_SIZE:
+            partner.total = begin.size
         self.met()
-        self.begin(wire)
+        self.begin(wire, partner)
         try:
             await Incoming(reception, wire, begin).run()
         except Lost:
@@ -133,10 +133,9 @@ class Receiving(Exchange):
             raise
         finally:
             self.end(wire)
-            del self._coming[wire]
             self.progressed = reception.progressed
         del self._known[begin.token]
-        self.summarise(reception.tally, sender.since, wire.channel.peer)
+        self.summarise(reception.tally, partner, wire.channel.peer)
         return reception.tally
 
     progressed = False

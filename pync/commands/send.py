@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pync.commands.exchange import Exchange, explain, reach, refuse_datagrams, run_raw
+from pync.commands.exchange import Exchange, Partner, explain, reach, refuse_datagrams, run_raw
 from pync.commands.options import SendOptions
 from pync.errors import ExitCode, LocalError
 from pync.loop import Loop
@@ -57,22 +57,25 @@ class Sending(Exchange):
     def total(self) -> int | None:
         return None if self._size is None or self._wanted is None else self._size * self._wanted
 
-    def total_of(self, wire: Wire) -> int | None:
-        return self._size
-
     def _measure(self) -> None:
         """Learn the size of it all for the ETA, beside the transfer."""
         size = self._walk.total()
         if size != messages.UNKNOWN_SIZE:
-            self._size = size
+            self._know(size)
         elif not self._walk.uses_stdin:
             self._loop.spawn(self._look())
 
     async def _look(self) -> None:
         try:
-            _, self._size = await self._loop.call_in_thread(self._walk.measure)
+            _, size = await self._loop.call_in_thread(self._walk.measure)
         except OSError:
-            pass  # it changes while we look; then there is no ETA
+            return  # it changes while we look; then there is no ETA
+        self._know(size)
+
+    def _know(self, size: int) -> None:
+        self._size = size
+        for partner in self._wires.values():
+            partner.total = size
 
     # --- one connection ------------------------------------------------------------------------------
 
@@ -86,13 +89,14 @@ class Sending(Exchange):
                 raise
             raise Lost("the other end did not prove that it knows the secret") from None
 
-    async def _deliver(self, channel: Channel, delivery: Delivery, claim: Claim | None = None) -> None:
+    async def _deliver(
+        self, channel: Channel, delivery: Delivery, partner: Partner, claim: Claim | None = None
+    ) -> None:
         delivery.progressed = False
         wire = self.wire(channel)
         await self._shake(wire)
-        self.begin(wire)
-        if claim is None:
-            self.met()
+        partner.total = self._size
+        self.begin(wire, partner)
         try:
             await Outgoing(delivery, wire).run(claim)
         except BaseException as error:
@@ -110,14 +114,16 @@ class Sending(Exchange):
     async def call(self) -> None:
         """Connect to the receiver, as often as it takes."""
         loop, options = self._loop, self._options
-        delivery = self._delivery()
+        delivery, partner = self._delivery(), self.partner()
         patience = Patience(loop, options, self._report)
 
         async def handle(channel: Channel) -> None:
-            await self._deliver(channel, delivery)
+            if not partner.moved:
+                partner.since = loop.now()
+            await self._deliver(channel, delivery, partner)
 
         await call(loop, patience, reach(loop, options, self._report), handle, lambda: delivery.progressed)
-        self.summarise(delivery.tally, self.since, "")
+        self.summarise(delivery.tally, partner, "")
         verdict(delivery.tally)
 
     async def serve(self) -> None:
@@ -126,17 +132,17 @@ class Sending(Exchange):
         if not alone and self._walk.uses_stdin:
             raise LocalError("stdin can be sent to one receiver only")
         self._seat = Seat(self._loop)
-        self._only = self._delivery()
+        self._only, self._partner = self._delivery(), self.partner()
         await self.host(self._one if alone else self._each, self._wanted)
 
     async def _each(self, channel: Channel) -> Tally:
-        delivery, since = self._delivery(), self._loop.now()
+        delivery, partner = self._delivery(), self.partner()
 
         async def claim(_token: bytes, _wire: Wire) -> None:
             self.met()
 
-        await self._deliver(channel, delivery, claim)
-        self.summarise(delivery.tally, since, channel.peer)
+        await self._deliver(channel, delivery, partner, claim)
+        self.summarise(delivery.tally, partner, channel.peer)
         return delivery.tally
 
     async def _one(self, channel: Channel) -> Tally:
@@ -146,12 +152,15 @@ class Sending(Exchange):
         async def claim(token: bytes, wire: Wire) -> None:
             await self._seat.take(token, wire)
             mine.append(wire)
+            if not partner.moved:
+                partner.since = self._loop.now()
             self.met()
 
+        partner = self._partner
         try:
-            await self._deliver(channel, self._only, claim)
+            await self._deliver(channel, self._only, partner, claim)
         finally:
             for wire in mine:
                 self._seat.leave(wire)
-        self.summarise(self._only.tally, self.since, channel.peer)
+        self.summarise(self._only.tally, partner, channel.peer)
         return self._only.tally

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pync.cli.progress import Progress, compose
+from pync.cli.progress import Progress, Speed, compose
 from pync.cli.stderr import Stderr
 
 FACTS = {
@@ -73,6 +73,13 @@ def test_a_line_is_never_wider_than_the_terminal_nor_dangerous(facts: dict[str, 
     assert line.isprintable()
 
 
+PEERS = [
+    {"peer": "10.0.0.1:5", "sent": 512 << 20, "received": 0, "total": 1 << 30, "seconds": 4.0},
+    {"peer": "10.0.0.10:50", "sent": 0, "received": 0, "total": 1 << 30, "seconds": 0.5},
+]
+SEVERAL = {"sent": 512 << 20, "received": 0, "total": 2 << 30, "seconds": 4.0, "rate": 64 << 20}
+
+
 class Screen:
     """A Stderr whose writes are kept."""
 
@@ -107,7 +114,7 @@ def test_a_line_wrapped_by_a_narrower_terminal_is_erased_whole(
 ) -> None:
     progress = Progress(screen, live=True)  # type: ignore[arg-type]
     progress.update({**FACTS})
-    assert progress._drawn > 60  # three rows of the terminal below
+    assert sum(progress._drawn) > 60  # three rows of the terminal below
     monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((30, 10)))
     progress.erase()
     assert screen.text.endswith("\r\033[A\033[A\033[J")
@@ -156,3 +163,60 @@ def test_time_counts_from_the_first_byte(screen: Screen, monkeypatch: pytest.Mon
     now += 1
     progress.update({"sent": 0, "received": 4096, "seconds": 62.0, "rate": 1024})
     assert screen.text.endswith("4.0 KiB  1.0 KiB/s  avg 2.0 KiB/s  0:02")
+
+
+def test_several_have_a_line_each_and_one_together(screen: Screen) -> None:
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    progress.update({**SEVERAL, "peers": PEERS})
+    lines = screen.text.removeprefix("\r\033[K").split("\n")
+    assert lines == [
+        "10.0.0.1:5     50 %  512 MiB of 1.0 GiB  128 MiB/s  0:04  ETA 0:04",
+        "10.0.0.10:50    0 %  [                    ]  0 B of 1.0 GiB  0 B/s",
+        "all            25 %  512 MiB of 2.0 GiB  64.0 MiB/s  ETA 0:24",
+    ]
+    progress.erase()
+    assert screen.text.endswith("\r\033[A\033[A\033[J")
+
+
+def test_one_of_several_is_still_named(screen: Screen) -> None:
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    progress.update({**SEVERAL, "peers": PEERS[:1]})
+    assert screen.text.startswith("\r\033[K10.0.0.1:5   50 %  512 MiB of 1.0 GiB")
+    assert "all" not in screen.text
+
+
+def test_more_lines_than_the_terminal_has_are_not_drawn(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((80, 5)))
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    peers = [{**PEERS[0], "peer": f"10.0.0.1:{number}"} for number in range(100)]
+    progress.update({**SEVERAL, "peers": peers})
+    assert screen.text.count("10.0.0.1:") == 3
+    assert screen.text.endswith("ETA 0:24")  # the last line is that of all of them
+    progress.erase()
+    assert screen.text.endswith("\r\033[A\033[A\033[A\033[J")
+
+
+def test_a_name_of_a_peer_cannot_hurt_the_terminal(screen: Screen) -> None:
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    progress.update({**SEVERAL, "peers": [{**PEERS[0], "peer": "\x1b[31m" + "x" * 1000}]})
+    assert "\x1b[31m" not in screen.text
+    assert "x" * 40 not in screen.text
+
+
+def test_a_rate_is_that_of_about_a_second() -> None:
+    speed = Speed()
+    assert speed.steadied({"rate": 100, "seconds": 1.0}) == 100
+    assert speed.steadied({"rate": 0, "seconds": 1.1}) == pytest.approx(90)
+    assert speed.steadied({"rate": 300, "seconds": 5.0}) == 300
+
+
+def test_the_rate_of_a_peer_is_what_it_moved_since(screen: Screen) -> None:
+    speed = Speed()
+    assert speed.between({"sent": 1000, "seconds": 1.0}) == 1000
+    assert speed.between({"sent": 5000, "seconds": 2.0}) == 4000
+    assert speed.between({"sent": 5000, "seconds": 2.0}) == 4000
+    assert speed.between({"received": 10, "seconds": 0.1}) == pytest.approx(
+        100
+    )  # another one, of the same name

@@ -29,7 +29,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "file": {"name": "a.txt", "size": 5, "status": "ok", "digest": "xxh3:00"},
     "waiting": {"reason": "for a sender"},
     "error": {"code": 1, "message": "connect h:1: connection refused", "hint": "is it up?"},
-    "summary": {"files": 3, "failed": 1, "bytes": 4096, "code": 5},
+    "summary": {"files": 3, "failed": 1, "bytes": 4096, "sent": 4096, "code": 5},
 }  # fmt: skip
 
 
@@ -116,7 +116,16 @@ def test_quiet_says_errors_only(said: Callable[..., str]) -> None:
          "closed: reset; sent 0 B, received 0 B in 0.01 s"),
         ("send", "file", {"name": "a", "size": 5, "status": "refused", "reason": "exists"},
          "a: refused, 5 B, exists"),
+        ("send", "file", {"name": "a", "size": 5, "status": "damaged", "reason": "wrong bytes"},
+         "a: damaged, 5 B, wrong bytes"),
+        ("send", "file", {"name": "p", "size": 0, "status": "skipped", "reason": "fifo"}, "p: skipped, fifo"),
+        ("send", "file", {"name": "e", "size": 0, "status": "ok", "digest": "x:0"}, "e: ok, 0 B, x:0"),
         ("send", "summary", SAMPLES["summary"], "3 files, 4.0 KiB; 1 failed"),
+        ("send", "summary",
+         {"files": 1, "bytes": 4096, "sent": 4096, "seconds": 2.0, "peer": "h:1", "digest": "x:0"},
+         "h:1: 1 file, 4.0 KiB in 2.00 s, 2.0 KiB/s, x:0"),
+        ("recv", "summary", {"files": 2, "failed": 0, "bytes": 4096, "received": 1024, "seconds": 1.0},
+         "2 files, 4.0 KiB (1.0 KiB moved) in 1.00 s, 1.0 KiB/s"),
         ("scan", "waiting",
          {"missing": ["db:1", "x:2"], "reason": "refused", "until": "open", "remaining": 12},
          "waiting for db:1 and 1 more to be open: refused; 12 s left"),
@@ -138,9 +147,56 @@ def test_words(command: str, kind: str, facts: dict[str, Any], words: str, said:
     assert said(command, options, Event(kind, facts)) == words + "\n"
 
 
-def test_failures_of_files_and_warnings_are_said_by_default(said: Callable[..., str]) -> None:
-    assert said("recv", opt.RecvOptions(), Event("file", {"name": "a", "status": "failed"})) == "a: failed\n"
+@pytest.mark.parametrize("status", ["failed", "refused", "damaged"])
+def test_files_that_did_not_arrive_are_named_by_default(status: str, said: Callable[..., str]) -> None:
+    assert said("recv", opt.RecvOptions(), Event("file", {"name": "a", "status": status})) == f"a: {status}\n"
+
+
+@pytest.mark.parametrize("status", ["ok", "identical", "skipped"])
+def test_files_that_are_in_place_are_named_with_v(status: str, said: Callable[..., str]) -> None:
+    event = Event("file", {"name": "a", "status": status})
+    assert said("recv", opt.RecvOptions(), event) == ""
+    assert said("recv", opt.RecvOptions(verbose=1), event) == f"a: {status}\n"
+
+
+def test_what_was_passed_over_and_warnings_are_said_by_default(said: Callable[..., str]) -> None:
+    fifo = Event("file", {"name": "p", "status": "skipped", "reason": "a fifo"})
+    assert said("send", opt.SendOptions(), fifo) == "p: skipped, a fifo\n"
     assert "careful" in said("connect", opt.ConnectOptions(), Event("secured", {"warning": "careful"}))
+
+
+FILE = {"name": "a", "size": 4096, "status": "ok", "digest": "xxh3:00"}
+ONE = {"files": 1, "failed": 0, "bytes": 4096, "sent": 4096, "seconds": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("files", "summary", "words"),
+    [
+        ([FILE], ONE, ["1 file, 4.0 KiB in 2.00 s, 2.0 KiB/s, xxh3:00"]),
+        ([FILE, FILE], {**ONE, "files": 2}, ["2 files, 4.0 KiB in 2.00 s, 2.0 KiB/s"]),
+        (
+            [{**FILE, "peer": "h:1"}, {**FILE, "peer": "h:2", "digest": "xxh3:11"}],
+            {**ONE, "peer": "h:1"},
+            ["h:1: 1 file, 4.0 KiB in 2.00 s, 2.0 KiB/s, xxh3:00"],
+        ),
+        (
+            [{**FILE, "status": "damaged"}],
+            {**ONE, "files": 0, "failed": 1, "bytes": 0, "sent": 0},
+            ["a: damaged, 4.0 KiB, xxh3:00", "0 files, 0 B in 2.00 s; 1 failed"],
+        ),
+    ],
+)
+def test_who_watches_progress_gets_bytes_time_rate_and_digest_at_the_end(
+    files: list[dict[str, Any]], summary: dict[str, Any], words: list[str], said: Callable[..., str]
+) -> None:
+    events = [*(Event("file", facts) for facts in files), Event("summary", summary)]
+    assert said("send", opt.SendOptions(progress=True), *events).splitlines() == words
+    assert said("send", opt.SendOptions(progress=False), *events).splitlines() == words[:-1]
+
+
+def test_the_digest_is_said_once(said: Callable[..., str]) -> None:
+    events = Event("file", FILE), Event("summary", ONE)
+    assert said("send", opt.SendOptions(progress=True, verbose=1), *events).count("xxh3:00") == 1
 
 
 def test_text_from_the_network_is_escaped(said: Callable[..., str]) -> None:

@@ -54,7 +54,7 @@ def _session() -> Iterator[Text]:
         "rate": 860_000_000,
     }
     yield Text(compose(moved, _WIDTH - 1))
-    done = {"files": 212, "failed": 0, "bytes": 2_100_000_000, "seconds": 2.4}
+    done = {"files": 212, "failed": 0, "bytes": 2_100_000_000, "sent": 2_100_000_000, "seconds": 2.4}
     yield from (Text(line) for line in say("send", "summary", done))
     yield _typed("pync scan mars -p all --banner")
     facts = {"address": "192.168.1.7", "proto": "tcp", "state": "open"}
