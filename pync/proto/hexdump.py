@@ -57,7 +57,7 @@ def _whole_lines(start: str, offset: int, data: bytes | memoryview) -> bytes:
     offsets = array("Q", range(offset, offset + len(data), WIDTH))
     if sys.byteorder == "little":
         offsets.byteswap()
-    digits = max(8, len(f"{offset + len(data) - 1:x}"))
+    digits = max(8, len(f"{offset + len(data) - WIDTH:x}"))
     blank = f"{start}{'':{digits}}  {'':{_HEX_COLUMNS}}{'':{WIDTH}}\n".encode("ascii")
     out = bytearray(blank * count)
 

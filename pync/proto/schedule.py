@@ -103,7 +103,7 @@ class Host:
     @property
     def left(self) -> int:
         """Ports not asked yet."""
-        return max(0, -(-(len(self.ports) - self.cursor) // self.step))
+        return -(-(len(self.ports) - self.cursor) // self.step)
 
     def next_codes(self, most: int) -> Ports | list[int]:
         """Up to `most` ports not asked yet; they count as asked."""

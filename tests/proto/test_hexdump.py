@@ -23,6 +23,11 @@ def test_full_lines_and_a_rest():
     ]
 
 
+def test_a_rest_of_more_than_half_a_line_has_the_gap():
+    out = HexDump().feed(">", bytes(range(0x30, 0x3B)), NOON).decode()
+    assert out == ("> 12:00:01.000 00000000  30 31 32 33 34 35 36 37  38 39 3a                 0123456789:\n")
+
+
 def test_each_direction_counts_its_own_offset():
     dump = HexDump()
     sent = [("<", b"x" * 3), (">", b"y" * 5), ("<", b"z"), (">", b"")]
@@ -31,7 +36,7 @@ def test_each_direction_counts_its_own_offset():
 
 
 def test_what_is_not_text_is_a_dot():
-    assert HexDump().feed(">", b"\x1b\x7f\x80\xff~ ", NOON).endswith(b"  ....~ \n")
+    assert HexDump().feed(">", b"\x1b\x1f\x7f\x80\xff~ ", NOON).endswith(b"  .....~ \n")
 
 
 @pytest.mark.parametrize("data", [b"a", b"a" * 32])
@@ -39,6 +44,17 @@ def test_offset_past_four_gigabytes(data):
     dump = HexDump()
     dump._offsets[">"] = 1 << 32
     assert b" 100000000  61 " in dump.feed(">", data, NOON)
+
+
+@pytest.mark.parametrize("size", [15, 16])
+@pytest.mark.parametrize(
+    ("offset", "shown"),
+    [((1 << 32) - 16, b"fffffff0"), ((1 << 32) - 1, b"ffffffff"), (1 << 32, b"100000000")],
+)
+def test_offsets_get_longer_when_they_must(size, offset, shown):
+    dump = HexDump()
+    dump._offsets["<"] = offset
+    assert dump.feed("<", b"a" * size, NOON).startswith(b"< 12:00:01.000 " + shown + b"  61 ")
 
 
 LINE = re.compile(r"([<>]) \d\d:\d\d:\d\d\.\d{3} ([0-9a-f]{8,})  (.{50})(.*)")
@@ -56,6 +72,12 @@ def test_dump_holds_the_session(session, when):
             seen[sign] += bytes.fromhex(octets)
     for sign in "<>":
         assert seen[sign] == b"".join(data for direction, data in session if direction == sign)
+
+
+def test_the_first_seconds_of_all_have_a_time_too():
+    dump = HexDump()
+    for when in (1.0, 0.0):
+        assert LINE.fullmatch(dump.feed(">", b"a", when).decode().rstrip("\n"))
 
 
 @pytest.mark.parametrize("fraction", [0.0004, 0.9996])

@@ -43,6 +43,8 @@ class Simulation:
             scheduler.expired(self.now)
             self._send()
             if scheduler.over:
+                assert scheduler.in_flight == 0
+                assert scheduler.expired(self.now + 1000) == []
                 return self
             times = [self._arrivals[0][0]] if self._arrivals else []
             when = scheduler.wake_at(self.now)

@@ -42,9 +42,17 @@ def test_socks4_cannot_carry_ipv6() -> None:
         play(socks4("::1", 80, None), [])
 
 
-@pytest.mark.parametrize(("code", "kind"), [(0x5B, Refused), (0x5C, IntegrityError), (0x5D, IntegrityError)])
-def test_socks4_refusals(code: int, kind: type[PyncError]) -> None:
-    with pytest.raises(kind):
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (0x5B, Refused, "could not connect"),
+        (0x5C, IntegrityError, "could not reach identd"),
+        (0x5D, IntegrityError, "refused the user name"),
+        (0x5E, Refused, "unknown code 94"),
+    ],
+)
+def test_socks4_refusals(code: int, kind: type[PyncError], words: str) -> None:
+    with pytest.raises(kind, match=words):
         play(socks4("192.0.2.7", 80, None), [bytes([0, code]) + bytes(6)])
 
 
@@ -93,41 +101,85 @@ def test_wanted_credentials_are_hinted_at() -> None:
     assert "PYNC_PROXY_AUTH" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("code", range(1, 10))
-def test_socks5_refusals_do_not_wait_for_an_address(code: int) -> None:
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (1, "general failure"),
+        (2, "not allowed by its rules"),
+        (3, "network unreachable"),
+        (4, "host unreachable"),
+        (5, "connection refused"),
+        (6, "TTL expired"),
+        (7, "it knows no CONNECT"),
+        (8, "it does not take that kind of address"),
+        (9, "unknown code 9"),
+    ],
+)  # RFC 1928, section 6
+def test_socks5_refusals_do_not_wait_for_an_address(code: int, words: str) -> None:
+    with pytest.raises(Refused, match=words):
         play(socks5("192.0.2.7", 80, None), [b"\x05\x00\x05" + bytes([code])])
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "words"),
     [
-        b"\x04\x00",
-        b"HTTP/1.1 400 Bad Request\r\n",
-        b"\x05\x01",  # a method not offered
-        b"\x05\x00\x04\x00\x00\x01",
-        b"\x05\x00\x05\x00\x00\x02" + bytes(6),
-        b"\x05\x00\x05\x00\x00\x03",
-        b"\x05",
-        b"",
+        (b"\x04\x00", "does not speak SOCKS5"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "does not speak SOCKS5"),
+        (b"\x05\x01", "method 1, which was not offered"),
+        (b"\x05\x02", "method 2, which was not offered"),
+        (b"\x05\x00\x04\x00\x00\x01", "answer is not SOCKS5"),
+        (b"\x05\x00\x05\x00\x00\x02" + bytes(6), "unknown address type 2"),
+        (b"\x05\x00\x05\x00\x00\x03", "closed"),
+        (b"\x05", "closed"),
+        (b"", "closed"),
     ],
 )
-def test_malformed_and_short_answers(answer: bytes) -> None:
-    with pytest.raises(NetworkError):
+def test_malformed_and_short_answers(answer: bytes, words: str) -> None:
+    with pytest.raises(NetworkError, match=words):
         play(socks5("192.0.2.7", 80, None), [answer])
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "a b", "a\r\nb", "a\x00b", "\ud800"])
+def test_answers_of_another_protocol() -> None:
+    with pytest.raises(NetworkError, match="does not speak SOCKS4"):
+        play(socks4("192.0.2.7", 80, None), [b"\x05\x5a" + bytes(6)])
+    with pytest.raises(NetworkError, match="answer to the password is not SOCKS5"):
+        play(socks5("192.0.2.7", 80, credential("a:b")), [b"\x05\x02", b"\x02\x00"])
+    wrong_and_common = [b"\x05\x02", b"\x05\x00", GRANTED5[2:]]
+    assert play(socks5("192.0.2.7", 80, credential("a:b")), wrong_and_common).left == b""
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "a b", "a\r\nb", "a\x00b", "a\x7fb", "\ud800"])
 def test_names_that_no_proxy_can_be_given(name: str) -> None:
     for ask in (socks4, socks5):
         with pytest.raises(UsageError):
             play(ask(name, 80, None), [GRANTED5])
 
 
-def test_overlong_credentials_are_a_usage_error() -> None:
-    with pytest.raises(UsageError) as caught:
-        play(socks5("192.0.2.7", 80, credential("x" * 256)), [])
-    assert "xx" not in caught.value.message
+@pytest.mark.parametrize("name", ["x" * 255, "a~b"])
+def test_names_that_a_proxy_can_just_be_given(name: str) -> None:
+    assert name.encode() in play(socks4(name, 80, None), [GRANTED4]).sent
+    assert name.encode() in play(socks5(name, 80, None), [GRANTED5]).sent
+
+
+@pytest.mark.parametrize("userinfo", ["x" * 256, "me:" + "x" * 256])
+def test_overlong_credentials_are_a_usage_error(userinfo: str) -> None:
+    for ask in (socks4, socks5):
+        with pytest.raises(UsageError) as caught:
+            play(ask("192.0.2.7", 80, credential(userinfo)), [])
+        assert "xx" not in caught.value.message
+
+
+def test_credentials_of_the_greatest_length() -> None:
+    long = "x" * 255
+    answers = [b"\x05\x02", b"\x01\x00", GRANTED5[2:]]
+    sent = play(socks5("192.0.2.7", 80, credential(f"{long}:{long}")), answers).sent
+    assert b"\x01" + (b"\xff" + long.encode()) * 2 in sent
+    assert long.encode() in play(socks4("192.0.2.7", 80, credential(long)), [GRANTED4]).sent
+
+
+def test_a_user_name_with_an_end_in_it_is_not_for_socks4() -> None:
+    with pytest.raises(UsageError, match="no such user name"):
+        play(socks4("192.0.2.7", 80, credential("a%00b")), [GRANTED4])
 
 
 @given(
