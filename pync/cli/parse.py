@@ -43,8 +43,8 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
         answer: tuple[str, Shared] | int = program.main(arguments, prog_name="pync", standalone_mode=False)
     except _Complaint as complaint:
         raise _usage_error(program, command, arguments, complaint) from None
-    except typer.Abort:
-        raise UsageError("given up") from None
+    except typer.Abort:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt from None
     except UsageError as error:
         hint = habits.after(command, arguments[1:]) if command else None
         raise UsageError(error.message, hint=hint or error.hint) from None
