@@ -58,11 +58,12 @@ async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -
     """Give a plain TCP socket to a child as its stdin and stdout, and wait for its end."""
     from pync.transport.child import Process, environment_for
 
-    started = loop.now()
+    started, before = loop.now(), channel.totals()[0]
     channel.sock.setblocking(True)
     fd = channel.sock.fileno()
     process = Process(loop, words, environment_for(channel.facts(), dict(os.environ)), {0: fd, 1: fd})
     broken: list[PyncError] = []
+    ends = 0, 0
 
     def look() -> None:
         """The child may not be looking at its socket: it is ended when the connection broke."""
@@ -87,18 +88,19 @@ async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -
             process.ended.clear()
             await process.stop(grace)
         elif not process.left_others():
-            await _deliver(loop, channel, broken)
+            ends = await _deliver(loop, channel, broken)
     except BaseException:
         channel.reset()
         raise
     sent, received = channel.totals()
     channel.close()
     failure = broken[0] if broken else child_failure(words, process.status)
-    return Outcome("exec", sent, received, loop.now() - started, failure)
+    return Outcome("exec", sent - before - ends[0], received - ends[1], loop.now() - started, failure)
 
 
-async def _deliver(loop: Loop, channel: Any, broken: list[PyncError]) -> None:
-    """The program is gone, its output is on its way: come back when the peer's system has all of it.
+async def _deliver(loop: Loop, channel: Any, broken: list[PyncError]) -> tuple[int, int]:
+    """The program is gone, its output is on its way: come back when the peer's system has all of it. Gives
+    how many of the bytes that the kernel counts out and in were ends.
 
     A close while something it did not read is still there would reset the connection, and with it throw away
     what has not arrived. So that is read, for nobody.
@@ -108,27 +110,30 @@ async def _deliver(loop: Loop, channel: Any, broken: list[PyncError]) -> None:
     channel.send_eof()
     while True:
         try:
-            _discard(channel, view)
+            ended = _discard(channel, view)
             left = channel.unacknowledged()
         except OSError as error:
             broken.append(NetworkError(f"{channel.peer}: {reason(error)}"))
-            return
+            return 0, 0
         now = loop.now()
         if left < before:
             give_up = now + CONFIRM_SECONDS
         if not left:
-            return
+            return 1, int(ended)
         if now >= give_up:
             broken.append(NetworkError(f"{channel.peer}: the last {left} bytes were not acknowledged"))
-            return
+            return 0, int(ended)
         await loop.sleep_until(now + pause)
         pause, before = min(0.05, pause * 2), left
 
 
-def _discard(channel: Channel, view: memoryview) -> None:
-    taken = 0
+def _discard(channel: Channel, view: memoryview) -> bool:
+    """Whether the peer has ended."""
+    taken: int = 0
+    count: int | None = 0
     while taken < _DISCARD and (count := channel.read_into(view)) is not None and count > 0:
         taken += count
+    return count is None
 
 
 def child_failure(words: list[str], status: int | None) -> PyncError | None:

@@ -19,6 +19,7 @@ WINDOWS = sys.platform == "win32"
 # A datagram socket with the default 208 KiB drops what arrives while we write; the kernel caps what we ask
 # for.
 _DATAGRAM_BUFFER = 4 << 20
+_BUFFER_MAX = (1 << 31) - 1  # an int of C; the kernel's own cap is far below
 # 3 s idle, then 6 probes 9 s apart: a peer that vanished is noticed in about a minute.
 _PROBE_IDLE, _PROBE_INTERVAL, _PROBE_COUNT = 3, 9, 6
 
@@ -77,6 +78,7 @@ def _buffer(sock: socket.socket, option: int, size: int) -> None:
     """A buffer size; root may go over the system's cap, everybody else gets the cap (as the kernel does)."""
     # SO_RCVBUFFORCE, SO_SNDBUFFORCE
     force = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}.get(option) if LINUX else None
+    size = min(size, _BUFFER_MAX)
     try:
         if force is None:
             raise OSError

@@ -229,6 +229,11 @@ def _pidfd_getfd(pidfd, fd):
     return duplicate
 
 
+@pytest.mark.parametrize("option", ["--sndbuf", "--rcvbuf"])
+def test_a_buffer_beyond_all_measure_is_what_the_system_allows(sessions, option):
+    assert sessions.processes.run("connect", "-z", option, "99T", *sessions.nobody()).code == 0
+
+
 def test_interface_that_does_not_exist_is_2(sessions):
     done = sessions.processes.run("connect", "--interface", "nope0", *sessions.nobody())
     assert done.code == 2

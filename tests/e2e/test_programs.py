@@ -78,3 +78,12 @@ def test_a_file_that_may_not_be_run_is_named(processes, tmp_path):
     done = processes.run("listen", "-e", tmp_path / "script", "127.0.0.1", "0")
     assert done.code == 2
     assert "may be run" in one_line(done.err)
+
+
+def test_bytes_of_a_program_are_counted_without_the_ends(sessions, role):
+    process, peer = sessions.open(role, "-v", "-c", "echo hello; cat >/dev/null")
+    assert read_exactly(peer, 6) == b"hello\n"
+    peer.sendall(b"xyz")
+    peer.shutdown(socket.SHUT_WR)
+    assert read_to_end(peer) == b""
+    assert "sent 6 B, received 3 B" in process.wait().err
