@@ -46,7 +46,7 @@ def test_letters_of_other_netcats_are_put_in_our_words(line: str, meant: str) ->
 
 
 def test_an_option_that_pync_itself_does_not_have() -> None:
-    with pytest.raises(UsageError, match="^no such option: --nope$") as caught:
+    with pytest.raises(UsageError, match=r"^no such option: --nope$") as caught:
         parsing.parse(["--install-completion", "--nope"])
     assert caught.value.hint == "see pync --help"
 
