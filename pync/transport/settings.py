@@ -86,14 +86,14 @@ def _buffer(sock: socket.socket, option: int, size: int) -> None:
     except OSError:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, size)
-        except (OSError, OverflowError):
+        except OSError:
             pass
 
 
 def _set(sock: socket.socket, flag: str, level: int, option: int, value: int) -> None:
     try:
         sock.setsockopt(level, option, value)
-    except (OSError, OverflowError) as error:
+    except (OSError, TypeError) as error:  # Python takes a number that is no int of C for bytes
         why = reason(error) if isinstance(error, OSError) else "out of range"
         raise LocalError(f"{flag}: {why}") from None
 
