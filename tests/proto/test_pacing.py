@@ -65,6 +65,35 @@ def test_something_may_go_when_it_says_so(rate, debt, now):
     assert bucket.allowance(ready) >= 1
 
 
+def test_what_a_rate_of_a_thousand_gives():
+    """A chunk is a twentieth of a second's bytes, and a fifth of a second more may collect."""
+    bucket = TokenBucket(1000)
+    assert bucket.allowance(START) == 50
+    assert bucket.ready_at(START) == START
+    bucket.spend(50, START)
+    assert bucket.allowance(START + 0.0490) == 0
+    assert bucket.allowance(START + 0.0496) == 49
+    assert bucket.ready_at(START + 0.0496) == pytest.approx(START + 0.05, abs=1e-5)
+    assert bucket.allowance(START + 1000) == 250
+    bucket.spend(10, START + 1000)
+    assert bucket.allowance(START + 1000) == 240
+
+
+def test_a_burst_that_was_asked_for():
+    bucket = TokenBucket(1000, burst=100)
+    assert bucket.allowance(START) == 25
+    assert bucket.allowance(START + 1000) == 125
+    assert TokenBucket(0.01).allowance(START) == 1
+    assert TokenBucket(1000, burst=0).allowance(START + 5) == 1
+
+
+def test_time_passes_while_bytes_are_spent():
+    bucket = TokenBucket(1000)
+    bucket.allowance(START)
+    bucket.spend(50, START + 0.1)
+    assert bucket.allowance(START + 0.1) == 100
+
+
 def test_a_debt_is_waited_for():
     bucket = TokenBucket(1000, burst=100)
     bucket.spend(65_507, START)
@@ -130,3 +159,30 @@ def test_input_without_line_ends_is_let_go_in_pieces():
     assert pacer.next(START) is None
     pacer.flush()
     assert pacer.next(START) == b"x" * 5
+
+
+@pytest.mark.parametrize(
+    ("length", "pieces"),
+    [(MAX_LINE, [MAX_LINE]), (MAX_LINE + 1, [MAX_LINE, 1]), (MAX_LINE - 1, [MAX_LINE - 1])],
+)
+@pytest.mark.parametrize("step", [1 << 20, 1000])
+def test_the_longest_line_is_one_piece(length, pieces, step):
+    pacer = LinePacer(0)
+    data = b"x" * (length - 1) + b"\n"
+    got = []
+    for at in range(0, length, step):
+        pacer.feed(data[at : at + step])
+        assert (pacer.ready_at() is None) == (len(pacer._held) < MAX_LINE and b"\n" not in pacer._held)
+    while (line := pacer.next(START)) is not None:
+        got.append(len(line))
+    assert got == pieces
+
+
+def test_a_pacer_that_waits_for_nothing():
+    pacer = LinePacer(5.0)
+    assert (pacer.ready_at(), pacer.pending, pacer.next(START)) == (None, 0, None)
+    pacer.flush()
+    assert (pacer.ready_at(), pacer.next(START)) == (None, None)
+    pacer.feed(b"late")
+    assert pacer.ready_at() == float("-inf")
+    assert pacer.next(START) == b"late"

@@ -41,6 +41,12 @@ def test_sizes(text: str, count: int) -> None:
     assert size(text) == count
 
 
+@pytest.mark.parametrize(("letter", "power"), [("K", 1), ("M", 2), ("G", 3), ("T", 4)])
+def test_every_unit(letter: str, power: int) -> None:
+    assert (size(f"3{letter}"), size(f"3{letter}iB")) == (3 * 1024**power,) * 2
+    assert size(f"3{letter}B") == 3 * 1000**power
+
+
 @pytest.mark.parametrize(
     ("text", "per_second"), [("500K", 512000), ("5M", 5 << 20), ("1MiB/s", 1 << 20), ("1", 1)]
 )
@@ -75,6 +81,15 @@ def test_anything_else_is_refused_with_what_is_allowed(parse: object, text: str)
         parse(text)  # type: ignore[operator]
 
 
+def test_the_longest_that_is_taken() -> None:
+    assert duration("3650d") == 3650 * 86400
+    assert size("0" * 29 + "7") == 7
+    assert size(str((1 << 63) - 1)) == (1 << 63) - 1
+    for parse, text in ((duration, "3650.001d"), (size, "0" * 30 + "7"), (size, str(1 << 63))):
+        with pytest.raises(ValueError, match="such as"):
+            parse(text)
+
+
 @pytest.mark.parametrize(
     ("parse", "text"),
     [(rate, "0"), (rate, "0.1"), (duration, "4000d"), (size, "9000000T"), (size, "8388608T")],
@@ -100,6 +115,7 @@ def test_plain_numbers_are_exact(count: int) -> None:
     ("count", "words"),
     [
         *((0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (102400, "100 KiB")),
+        *((102_348, "99.9 KiB"), (102_349, "100 KiB"), (1_048_514, "1024 KiB"), (1_048_525, "1.0 MiB")),
         *((1048575, "1.0 MiB"), (1 << 30, "1.0 GiB"), (5 << 50, "5120 TiB")),
     ],
 )
@@ -109,7 +125,18 @@ def test_sizes_in_words(count: int, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.214, "0.21 s"), (9.999, "10 s"), (59.4, "59 s"), (59.9, "1:00"), (187, "3:07"), (3729, "1:02:09")],
+    [
+        *((0, "0.00 s"), (9.994, "9.99 s"), (9.996, "10 s"), (59.49, "59 s"), (59.5, "1:00"), (61, "1:01")),
+        *((3599.4, "59:59"), (3599.6, "1:00:00"), (36_000, "10:00:00")),
+        *(
+            (0.214, "0.21 s"),
+            (9.999, "10 s"),
+            (59.4, "59 s"),
+            (59.9, "1:00"),
+            (187, "3:07"),
+            (3729, "1:02:09"),
+        ),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert say_duration(seconds) == words
