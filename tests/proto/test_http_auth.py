@@ -126,3 +126,89 @@ def test_quotes_are_escaped_and_control_characters_refused() -> None:
 )
 def test_basic_sends_the_userinfo_as_written(userinfo: str, value: bytes) -> None:
     assert basic(credential(userinfo)) == b"Basic " + value
+
+
+# the whole header
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_an_answer_of_every_part() -> None:
+    digest = Digest({**RFC, "algorithm": "SHA-256-sess", "userhash": "TRUE", "qop": "auth-int, auth"})
+    realm, nonce = RFC["realm"], RFC["nonce"]
+    secret = sha(f"{sha(f'u:{realm}:p')}:{nonce}:c")
+    response = sha(f"{secret}:{nonce}:00000001:c:auth:{sha('CONNECT:h:1')}")
+    assert digest.answer(credential("u:p"), "CONNECT", "h:1", "c").decode() == (
+        f'Digest username="{sha(f"u:{realm}")}", realm="{realm}", nonce="{nonce}", uri="h:1", '
+        f'response="{response}", opaque="{RFC["opaque"]}", cnonce="c", algorithm=SHA-256-sess, '
+        "qop=auth, nc=00000001, userhash=true"
+    )
+
+
+def test_a_session_without_qop_has_a_client_nonce() -> None:
+    answer = Digest({"nonce": "n", "algorithm": "SHA-256-SESS"}).answer(
+        credential("u:p"), "CONNECT", "h:1", "c"
+    )
+    secret = sha(f"{sha('u::p')}:n:c")
+    response = sha(f"{secret}:n:{sha('CONNECT:h:1')}")
+    assert answer.decode() == (
+        f'Digest username="u", realm="", nonce="n", uri="h:1", response="{response}", cnonce="c", '
+        "algorithm=SHA-256-SESS"
+    )
+
+
+def test_auth_int_is_of_an_empty_body() -> None:
+    digest = Digest({"nonce": "n", "algorithm": "SHA-256", "qop": "auth-int"})
+    response = sha(f"{sha('u::p')}:n:00000001:c:auth-int:{sha(f'CONNECT:h:1:{sha(str())}')}")
+    assert f'response="{response}"' in digest.answer(credential("u:p"), "CONNECT", "h:1", "c").decode()
+
+
+def test_the_strongest_of_all_is_known_and_first() -> None:
+    found = [Challenge("digest", {"nonce": "n", "algorithm": name}) for name in ("SHA-256", "sha-512-256")]
+    best = best_digest(found)
+    assert best is not None
+    assert best.nonce == "n"
+    assert b"algorithm=sha-512-256" in best.answer(credential("u:p"), "CONNECT", "h:1", "c")
+    weaker = best_digest([Challenge("digest", {"nonce": "n"}), found[0], Challenge("digest", {"nonce": "m"})])
+    assert weaker is not None
+    assert b"algorithm=SHA-256" in weaker.answer(credential("u:p"), "CONNECT", "h:1", "c")
+
+
+def test_a_digest_needs_a_nonce_and_may_have_an_empty_qop() -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        Digest({"realm": "r"})
+    assert b"qop" not in Digest({"nonce": "n", "qop": ""}).answer(credential("u:p"), "CONNECT", "h:1", "c")
+
+
+@pytest.mark.parametrize(("byte", "fine"), [("%1F", False), ("%20", True), ("~", True), ("%7F", False)])
+def test_which_names_a_header_can_carry(byte: str, fine: bool) -> None:
+    digest = Digest(RFC)
+    if fine:
+        assert digest.answer(credential(f"a{byte}b:p"), "CONNECT", "h:1", "c")
+    else:
+        with pytest.raises(ValueError, match="control"):
+            digest.answer(credential(f"a{byte}b:p"), "CONNECT", "h:1", "c")
+
+
+@pytest.mark.parametrize(
+    ("field", "found"),
+    [
+        ("realm=lost, Basic realm=x", [("basic", {"realm": "x"})]),
+        ("Basic realm=x, realm=y", [("basic", {"realm": "x"})]),
+        ("Negotiate abc=, Basic", [("negotiate", {}), ("basic", {})]),
+        ("Negotiate abc", [("negotiate", {})]),
+        ("New a=b", [("new", {"a": "b"})]),
+        ("Negotiate digest nonce=n", [("negotiate", {}), ("digest", {"nonce": "n"})]),
+        ('"???" Basic realm=x', []),
+        ('"???" , Basic realm=x', [("basic", {"realm": "x"})]),
+        ("\tBasic\trealm\t=\tx\t", [("basic", {"realm": "x"})]),
+    ],
+)
+def test_odd_headers(field: str, found: list[tuple[str, dict[str, str]]]) -> None:
+    assert [tuple(challenge) for challenge in challenges([field])] == found
+
+
+def test_the_challenges_of_several_fields_are_one_list() -> None:
+    assert [challenge.scheme for challenge in challenges(["A, B", "C x=y"])] == ["a", "b", "c"]

@@ -225,3 +225,142 @@ def test_noise_ends(pieces: list[bytes]) -> None:
         ask(*pieces)
     except (NetworkError, IntegrityError):
         pass
+
+
+# at the edges
+
+
+def page(size: int, *, chunked: bool) -> bytes:
+    """A challenge with an error page of that size."""
+    if not chunked:
+        return challenge(DIGEST, body=b"x" * size)
+    head = b"HTTP/1.1 407 Auth\r\n" + DIGEST + b"Transfer-Encoding: chunked\r\n\r\n"
+    return head + (b"%x\r\n" % size + b"x" * size + b"\r\n" if size else b"") + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(("size", "reused"), [(0, True), (1, True), (65_536, True), (65_537, False)])
+def test_a_page_of_any_reasonable_length_is_read(size: int, reused: bool, chunked: bool) -> None:
+    played = ask(page(size, chunked=chunked), OK, BEHIND)
+    assert played.result == (None if reused else Again())
+    assert played.left == BEHIND or not reused
+
+
+@pytest.mark.parametrize(
+    ("body", "reused"),
+    [
+        (b"5\nhello\n0\n\n", True),
+        (b"a;name=value\r\n0123456789\r\n0\r\n\r\n", True),
+        (b"A \r\n0123456789\r\n0;last\r\nTrailer: x\r\nMore: y\r\n\r\n", True),
+        (b"00000001\r\nx\r\n00000000\r\n\r\n", True),
+        (b"000000001\r\nx\r\n0\r\n\r\n", False),
+        (b"\r\n", False),
+        (b"-1\r\n", False),
+        (b"0x1\r\n", False),
+        (b"0;" + b"e" * 996 + b"\r\n\r\n", True),
+        (b"0;" + b"e" * 998 + b"\r\n\r\n", False),
+        (b"0\r\n\rX", False),
+        (b"8000\r\n" + b"x" * 0x8000 + b"\r\n8000\r\n" + b"x" * 0x8000 + b"\r\n0\r\n\r\n", True),
+        (b"8000\r\n" + b"x" * 0x8000 + b"\r\n8001\r\n" + b"x" * 0x8001 + b"\r\n0\r\n\r\n", False),
+    ],
+)
+def test_chunks_of_every_kind(body: bytes, reused: bool) -> None:
+    head = b"HTTP/1.1 407 Auth\r\n" + DIGEST + b"Transfer-Encoding: Chunked\r\n\r\n"
+    played = ask(head + body, OK, BEHIND)
+    assert played.result == (None if reused else Again())
+    assert played.left == BEHIND or not reused
+
+
+@pytest.mark.parametrize(
+    ("fields", "reused"),
+    [
+        (b"Content-Length: 000000005", True),
+        (b"Content-Length: 0000000005", False),
+        (b"Content-Length: 5, 5", True),
+        (b"Content-Length: 5\r\nContent-Length: 5", True),
+        (b"Content-Length: -5", False),
+        (b"Content-Length: \xb25", False),
+        (b"Content-Length: 5\r\nConnection: x, Close", False),
+        (b"Content-Length: 5\r\nConnection: keep-alive", True),
+        (b"Content-Length:\r\n 5", True),
+        (b"Content-Length: 5\r\nTransfer-Encoding: gzip, chunked", False),
+    ],
+)
+def test_whether_the_connection_is_used_again(fields: bytes, reused: bool) -> None:
+    first = b"HTTP/1.1 407 Auth\r\n" + DIGEST + fields + b"\r\n\r\nhello"
+    played = ask(first, OK, BEHIND)
+    assert played.result == (None if reused else Again())
+    assert played.left == BEHIND or not reused
+
+
+@pytest.mark.parametrize(("number", "fine"), [(15, True), (16, False)])
+def test_how_many_interim_answers_there_may_be(number: int, fine: bool) -> None:
+    answer = b"HTTP/1.1 100 Continue\r\n\r\n" * number + OK
+    if fine:
+        assert ask(answer, BEHIND).left == BEHIND
+    else:
+        with pytest.raises(NetworkError, match="makes no sense"):
+            ask(answer)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"HTTP/1.1 300 Many", "the proxy answered 300 Many"),
+        (b"HTTP/1.1 999", "the proxy answered 999"),
+        (b"HTTP/1.0 403  ~ Not\x7f here\x1f! ", "the proxy answered 403 ~ Not here!"),
+        (b"HTTP/1.1 502 " + b"w" * 101, "the proxy answered 502 " + "w" * 100),
+    ],
+)
+def test_refusals_in_the_words_of_the_proxy(line: bytes, message: str) -> None:
+    with pytest.raises(Refused) as caught:
+        ask(line + b"\r\n\r\n")
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 199 Odd\r\n\r\n", "closed"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n" + OK, "makes no sense"),
+        (b"HTTP/2.0 200 OK\r\n\r\n", "does not speak HTTP/1"),
+        (b"HTTP/1 200 OK\r\n\r\n", "does not speak HTTP/1"),
+        (b"HTTP/1.2 200 OK\r\n\r\n", "does not speak HTTP/1"),
+        (b"HTTP/1.1 099 OK\r\n\r\n", "does not speak HTTP/1"),
+        (b"SSH-2.0-x", "does not speak HTTP"),
+    ],
+)
+def test_nonsense_is_told_apart(answer: bytes, words: str) -> None:
+    with pytest.raises(NetworkError, match=words):
+        ask(answer)
+
+
+@pytest.mark.parametrize(("number", "fine"), [(3, True), (4, False)])
+def test_a_nonce_may_go_stale_twice(number: int, fine: bool) -> None:
+    stale = challenge(DIGEST.replace(b"qop", b"stale=TRUE, qop"))
+    if fine:
+        assert len(answers_in(ask(*[stale] * number, OK).sent)) == 3
+    else:
+        with pytest.raises(IntegrityError, match="refused"):
+            ask(*[stale] * number, OK)
+
+
+def test_only_a_stale_digest_is_tried_again() -> None:
+    stale_basic = challenge(b'Proxy-Authenticate: Basic realm="r", stale=true\r\n')
+    for again in (stale_basic, challenge(DIGEST.replace(b"qop", b"stale=false, qop"))):
+        for first in (DIGEST, BASIC):
+            with pytest.raises(IntegrityError, match="refused"):
+                ask(challenge(first), again, OK)
+
+
+def test_a_proxy_that_ends_before_any_challenge_ended_early() -> None:
+    with pytest.raises(PeerClosed):
+        ask(b"")
+    with pytest.raises(PeerClosed):
+        ask(challenge(DIGEST)[:30])
+
+
+def test_schemes_that_are_not_known_are_named_once_and_in_order() -> None:
+    with pytest.raises(IntegrityError) as caught:
+        ask(challenge(b"Proxy-Authenticate: Zeta, Negotiate, zeta\r\n"))
+    assert caught.value.message == "the proxy knows no authentication that pync knows (407: negotiate, zeta)"
