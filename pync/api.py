@@ -327,13 +327,17 @@ def scan(
 ) -> list[Port]:
     """The open ports of `targets` (with `all=True` every port); `found` is called with each as it is found.
 
-    No open port is an empty list. Raises PartialError when some targets could not be scanned.
+    No open port is an empty list. Raises PartialError when some targets could not be scanned, NetworkError
+    when none could (no such name).
     """
     words = (targets,) if isinstance(targets, str) else tuple(targets)
     results: list[Port] = []
+    failures: list[str] = []
 
     def note(event: Event) -> None:
-        if event.kind == "port":
+        if event.kind == "error":
+            failures.append(event.facts["message"])
+        elif event.kind == "port":
             facts = {
                 name: value
                 for name, value in event.facts.items()
@@ -345,6 +349,7 @@ def scan(
 
     chosen = opt.ScanOptions(targets=words, ports=ports, **options)
     check(chosen)
-    if execute("scan", chosen, note, signals=False) == ExitCode.PARTIAL:
-        raise PartialError("scan: some targets could not be scanned")
+    code = execute("scan", chosen, note, signals=False)
+    if failures:
+        raise PartialError(failures[0]) if code == ExitCode.PARTIAL else NetworkError(failures[0])
     return results

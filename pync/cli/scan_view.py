@@ -29,7 +29,7 @@ class ScanView:
         self._format = _plain
         if options.csv:
             self._format = _csv
-            write(",".join(_COLUMNS) + "\r\n")
+            write(",".join(_COLUMNS) + "\n")
         elif options.grepable:
             self._format = _grepable
         elif options.all:
@@ -114,7 +114,7 @@ def _grepable(facts: Facts) -> str:
 
 def _csv(facts: Facts) -> str:
     cells = [banner(facts) if name == "banner" else _cell(facts.get(name)) for name in _COLUMNS]
-    return ",".join(_quoted(cell) for cell in cells) + "\r\n"
+    return ",".join(_quoted(cell) for cell in cells) + "\n"
 
 
 def _cell(value: object) -> str:

@@ -31,7 +31,7 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("retry_delay", ("retry", "retry_for")),
     ("to", ("listen",)),
     ("expect", ("wait",)),
-    ("seed", ("randomize", "shard")),
+    ("until", ("wait",)),
 )
 
 

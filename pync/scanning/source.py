@@ -77,7 +77,9 @@ class Source(Iterator["Host | None"]):
         self._ports = portspec.parse(options.ports or portspec.DEFAULT, udp=self._udp, numeric=self._numeric)
         shard = options.shard
         self._seed = options.seed if options.seed is not None else 0
-        if options.randomize and options.seed is None and shard is None:
+        # A seed alone is a wish for an order; with --shard it says which parts there are.
+        self._randomize = options.randomize or (options.seed is not None and shard is None)
+        if self._randomize and options.seed is None and shard is None:
             self._seed = int.from_bytes(urandom(6), "big")
         self._shards = Shards(*shard, seed=options.seed or 0) if shard and shard[1] > 1 else None
         self._cover = Cover()
@@ -110,7 +112,7 @@ class Source(Iterator["Host | None"]):
             raise UsageError("stdin can be read once: - is given twice")
         if not self.targets and not self._lines:
             raise UsageError("scan needs a target", hint="pync scan HOST -p 22,80,8000-8100")
-        if self._options.randomize:
+        if self._randomize:
             order = Permutation(len(self._blocks), self._seed)
             self._blocks = deque(self._blocks[order[index]] for index in range(len(order)))
 
@@ -247,7 +249,7 @@ class Source(Iterator["Host | None"]):
         return True
 
     def _hosts_of(self, block: Block, ports: Ports, label: str) -> Iterator[Host]:
-        order = Permutation(block.size, self._seed) if self._options.randomize and block.size > 1 else None
+        order = Permutation(block.size, self._seed) if self._randomize and block.size > 1 else None
         tail = self._scope(block)
         if tail is None:
             return
@@ -261,7 +263,7 @@ class Source(Iterator["Host | None"]):
             address = block.address(place)
             local = len(own) >= _LOCAL_WORTH and is_ours(address)
             own, start, step = self._share(address, own)
-            shuffled = Permutation(len(own), self._seed ^ mix(number)) if self._options.randomize else None
+            shuffled = Permutation(len(own), self._seed ^ mix(number)) if self._randomize else None
             host = Host(label, address, own, order=shuffled, start=start, step=step)
             host.sockaddr = tail
             host.local = local

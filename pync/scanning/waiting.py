@@ -197,13 +197,16 @@ class _Wait:
         if self._expect is None:
             place.reason = "syn-ack" if place.endpoint.scheme == "tcp" else "connected"
             return "open"
-        place.reason = "open, but said nothing"
+        if not place.reason.startswith("open, "):  # what it said the last time is worth more
+            place.reason = "open, but said nothing"
         said = await _first_bytes(self._loop, channel, self._expect, until)
         if self._expect.search(said):
             place.reason = "said what was expected"
             return "open"
         if said:
             place.reason = f"open, but said {printable(said[:60].strip())!r}"
+        elif self._loop.now() < self._deadline:
+            place.reason = "open, but said nothing"
         return "unknown"
 
     async def _ask_udp(self, place: Place, channel: Channel, until: float) -> str:

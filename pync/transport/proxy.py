@@ -149,6 +149,7 @@ class _Route:
             self.report(Event("connecting", {"address": host, "port": port, "proxy": str(proxy)}))
             channel = await self._reach(index)
             if await _ask(self.loop, channel, proxy, (host, port), self._logins[index], self.deadline):
+                channel.peer = Endpoint("tcp", host, port).address  # whom errors from here on are about
                 return channel
         raise NetworkError(f"proxy {proxy}: it closes the connection again and again")
 

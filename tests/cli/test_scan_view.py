@@ -86,10 +86,14 @@ def test_csv_has_a_header_and_is_read_back() -> None:
     assert second[-2:] == ["", ""]
 
 
+def test_csv_lines_end_as_lines_of_text_do() -> None:
+    assert "\r" not in shown(ScanOptions(csv=True), SSH, DNS)
+
+
 @pytest.mark.parametrize("banner", ["=cmd()", "+1", "-1", "@x"])
 def test_csv_cells_are_no_formulas(banner: str) -> None:
     text = shown(ScanOptions(csv=True), {**SSH, "banner": banner})
-    assert text.endswith(f",'{banner}\r\n")
+    assert text.endswith(f",'{banner}\n")
 
 
 @pytest.mark.parametrize(

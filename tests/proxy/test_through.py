@@ -1,6 +1,7 @@
 """Dialing through proxies: every kind, chains, credentials, IPv6, TLS on either side, hostile ones."""
 
 import contextlib
+import ssl
 import time
 from collections.abc import Iterator
 
@@ -209,6 +210,17 @@ def test_tls_inside_and_https_outside(loop: Loop, tmp_path: "pytest.TempPathFact
         assert talk(loop, f"tls://{target.place}", url, tls=TlsSettings(ca=trust)) == b"hello"
         with pytest.raises(IntegrityError):
             talk(loop, f"tls://{target.place}", url, tls=TlsSettings())
+
+
+def test_errors_behind_a_proxy_name_the_target_and_not_the_proxy(loop: Loop) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with Server(echo, tls=context) as target, Server(HttpProxy()) as first, Server(SocksProxy()) as second:
+        chain = (f"http://{first.place}", f"socks5://{second.place}")
+        for proxies in (chain[:1], chain):
+            with pytest.raises(IntegrityError, match=f"^tls {target.place}: the certificate is not trusted"):
+                talk(loop, f"tls://{target.place}", *proxies, tls=TlsSettings())
 
 
 def test_a_plain_proxy_called_https_is_no_tls(loop: Loop) -> None:
