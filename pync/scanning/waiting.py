@@ -82,6 +82,7 @@ class _Wait:
         self._started = loop.now()
         self._deadline = self._started + (options.wait or 0.0)
         self._changed: Flag = loop.flag()
+        self._freed: Flag = loop.flag()  # one more may try
         self._running = 0
         self._tasks: list[Task] = []
         self._failure: PyncError | None = None
@@ -128,6 +129,7 @@ class _Wait:
                     state = await self._try(place)
                 finally:
                     self._running -= 1
+                    self._freed.set()
                 if known and place.reason == "no answer" and self._loop.now() >= self._deadline:
                     place.reason = known  # a try that was cut short knows less than the one before
                 if state == self._options.until:
@@ -144,7 +146,8 @@ class _Wait:
 
     async def _turn(self) -> None:
         while self._running >= AT_ONCE:
-            await self._changed.wait(self._loop.now() + self._options.interval)
+            self._freed.clear()
+            await self._freed.wait()
 
     def _met(self, place: Place, state: str, rtt: float) -> None:
         place.met = True
