@@ -166,10 +166,10 @@ class Relay:
             self.up.stop_taking()
         else:
             self.net.probe()
-            if self.net.must_be_asked:
-                self._ask_confirmed()
             if self.net.read_fd >= 0:
                 self.loop.watch_error(self.net.read_fd, self._peer_vanished)
+            if self.net.must_be_asked:
+                self._ask_confirmed()
 
     def _ask_confirmed(self) -> None:
         """While the connection lives, so that its channel knows once it broke."""

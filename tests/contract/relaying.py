@@ -20,6 +20,7 @@ class Side(Memory):
         self.guarded = False
         self.probed = False
         self.waits_for_confirmation: int | OSError = 0
+        self.questions = 0
         self.has_all = False  # the answer of `confirmed`
         self.asked_about: list[int] = []
         self.eofs: deque[int | Exception] = deque()  # what `send_eof` says, call by call; then 0
@@ -53,6 +54,7 @@ class Side(Memory):
         self.probed = True
 
     def unacknowledged(self) -> int:
+        self.questions += 1
         if isinstance(self.waits_for_confirmation, OSError):
             raise self.waits_for_confirmation
         return self.waits_for_confirmation
@@ -60,6 +62,11 @@ class Side(Memory):
     def confirmed(self, count: int) -> bool:
         self.asked_about.append(count)
         return self.has_all
+
+    def detach(self, loop: Any) -> None:
+        super().detach(loop)
+        for fd in (self.read_fd, self.write_fd):
+            loop.watch_error(fd, None)
 
     def close(self) -> None:
         assert self._on_read is None, "closed before it was detached"
@@ -147,6 +154,7 @@ class Session:
         self.loop.settle()
         (outcome,) = self.over
         assert self.loop.timers == []
+        assert self.loop.errors == {}
         assert self.net.closed
         assert self.local.closed or isinstance(self.local, Stdio)  # which is closed by its owner
         return outcome

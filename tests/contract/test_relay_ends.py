@@ -75,6 +75,38 @@ def test_the_peer_vanishes_after_its_end_with_all_we_said(after):
     assert session.loop.errors == {}
 
 
+def test_a_system_that_keeps_no_count_is_asked_while_the_connection_lives():
+    session = Session()
+    session.net.must_be_asked = True
+    session.local.gives(b"said")
+    session.net.has_all = True
+    assert session.running
+    assert session.net.questions == 0
+    session.net.ends()
+    session.loop.forward(1.1)
+    assert session.net.questions == 5
+    assert session.running
+    session.net.waits_for_confirmation = RESET
+    session.loop.forward(0.3)
+    good(session, "peer-gone")
+
+
+def test_a_connection_that_is_gone_when_first_asked():
+    session = Session()
+    session.net.must_be_asked = True
+    session.net.waits_for_confirmation = RESET
+    session.net.ends()
+    outcome = session.outcome
+    assert outcome.error.message == "net:1: connection reset by peer after 0 bytes sent, 0 received"
+
+
+def test_who_keeps_a_count_is_not_asked_before_the_end():
+    session = Session()
+    session.net.ends()
+    session.loop.forward(10)
+    assert session.net.questions == 0
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_the_peer_vanishes_after_its_end_without_all_we_said(held):
     session = Session()
