@@ -274,7 +274,7 @@ class Service:
     def wind_down(self) -> None:
         """Clients should end: they hear all that was said to them, then our FIN."""
         if self._hub is not None:
-            self._hub.end()
+            self._hub.end_clients()
 
     async def finish(self, seconds: float = 60) -> None:
         """All clients are gone: what they said is written out, unless our stdout takes none of it that

@@ -271,7 +271,8 @@ async def run_relay(relay: Relay, ended: Flag) -> Outcome:
     try:
         await ended.wait()
     except BaseException as stop:
-        relay.abort(type(stop).__name__.lower())
+        # What failed here (a full disk) cost the peer's bytes: it must know.
+        relay.abort(type(stop).__name__.lower(), stop if isinstance(stop, LocalError) else None)
         raise
     assert relay.outcome is not None
     return relay.outcome

@@ -193,6 +193,11 @@ class Hub:
             self._stdin_ended = True
             self._end_hearers()
 
+    def end_clients(self) -> None:
+        """No more will be said to the clients; what they still say is heard."""
+        for port in list(self._clients):
+            port.end()
+
     def end(self) -> None:
         """No more will be said to anybody: ports end once their queues are read."""
         for port in self._members():

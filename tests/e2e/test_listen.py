@@ -11,6 +11,7 @@ from tests.e2e.sessions import (
     closed_at_once,
     echoes,
     flood,
+    is_reset,
     is_running,
     one_line,
     read_exactly,
@@ -320,6 +321,30 @@ def test_clients_may_finish_within_the_grace(sessions):
     client.shutdown(socket.SHUT_WR)
     assert read_to_end(client) == b""
     assert process.wait().code == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("options", [(), ("--broker",)])
+def test_last_words_within_the_grace_are_written(sessions, options):
+    process = sessions.processes.listen("-k", "--grace", "20s", *options, "127.0.0.1", "0")
+    client = sessions.client(process)
+    client.sendall(b"first and ")
+    process.expect_out("first and ")
+    process.signal(signal.SIGTERM)
+    assert read_to_end(client) == b""
+    client.sendall(b"last words")
+    client.close()
+    assert process.wait()[:2] == (-signal.SIGTERM, b"first and last words")
+
+
+def test_clients_of_a_keeper_whose_stdout_is_full_are_reset(sessions):
+    with open("/dev/full", "wb") as full:
+        process = sessions.processes.listen("-k", "127.0.0.1", "0", stdout=full)
+    client = sessions.client(process)
+    client.sendall(b"x")
+    assert is_reset(client)
+    done = process.wait()
+    assert done.code == 2
+    assert "no space left" in done.err
 
 
 def refused(port):
