@@ -57,7 +57,7 @@ class Row(NamedTuple):
     at_least: bool = True  # throughput; False: at most (time, memory)
     unit: str = "B/s"  # B/s, /s, s, MiB: how values are printed
     runs: int = 5
-    needs: tuple[str, ...] = ()  # programs; "cc", "root", "ipv6"
+    needs: tuple[str, ...] = ()  # programs; "cc", "root", "ipv6"; "magic-wormhole" is installed
 
 
 def __getattr__(name: str) -> object:

@@ -119,6 +119,10 @@ def missing(name: str) -> str | None:
         from tests.harness import has_ipv6
 
         return None if has_ipv6() else "no IPv6 here"
+    if name == "magic-wormhole":
+        from tests.perf import wormhole
+
+        return wormhole.missing()
     return None if shutil.which(name) else f"{name} is not installed"
 
 

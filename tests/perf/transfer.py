@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.perf import Bench, Measure, Row
 from tests.perf.bench import LIMIT, peak_memory
 from tests.perf.relay import bound
+from tests.perf.wormhole import deliver
 
 SECRET = ("--secret=7-otter-violin",)
 FILES, FILES_SIZES = 20_000, (1 << 10, 8 << 10)
@@ -63,6 +64,13 @@ def nc(bench: Bench) -> float:
 
 def ncat_ssl(bench: Bench) -> float:
     return _nc_file_to_file(bench, ("ncat", "--ssl", "--recv-only"), ("ncat", "--ssl", "--send-only"))
+
+
+def magic_wormhole(bench: Bench) -> float:
+    out = _fresh(bench, "delivered")
+    seconds = deliver(bench, out, bench.source())
+    shutil.rmtree(out)
+    return bench.size / seconds
 
 
 def _small_files(bench: Bench, number: int) -> Path:
@@ -147,6 +155,15 @@ ROWS = [
     Row("transfer.secret", "--secret", ours(*SECRET), {"nc": nc}, goal=1.0, needs=("nc.openbsd",)),
     Row(
         "transfer.secret-ssl", "--secret", ours(*SECRET), {"ncat --ssl": ncat_ssl}, goal=2.0, needs=("ncat",)
+    ),
+    Row(
+        "transfer.secret-wormhole",
+        "--secret",
+        ours(*SECRET),
+        {"magic-wormhole": magic_wormhole},
+        goal=5.0,
+        runs=3,
+        needs=("magic-wormhole",),
     ),
     Row(
         "transfer.files",
