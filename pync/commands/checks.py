@@ -83,6 +83,9 @@ def _check_endpoint(options: opt.SocketOptions) -> None:
         raise UsageError(f"{options.endpoint.host} is not an IPv4 address, and -4 wants one")
     if isinstance(options, opt.StreamOptions) and options.datagram_size is not None and not datagrams:
         raise UsageError("--datagram-size needs datagrams: -u or unix-dgram:")
+    forward = options.forward if isinstance(options, opt.ListenOptions) else None
+    if options.multicast is not None and "udp" not in (scheme, forward.scheme if forward else scheme):
+        raise UsageError("--multicast needs datagrams: -u")
 
 
 def _check_tls(options: opt.TlsOptions) -> None:

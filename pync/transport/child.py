@@ -146,7 +146,7 @@ class Process:
         """Whether something that the child started goes on without it, perhaps with its descriptors."""
         try:
             os.killpg(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, AttributeError):  # nobody, or a system that could not say who
             return False
         except PermissionError:
             pass

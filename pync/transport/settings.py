@@ -149,6 +149,8 @@ def join_group(sock: socket.socket, group: str, interface: str | None) -> None:
         packed = socket.inet_pton(sock.family, group)
     except OSError:
         raise UsageError(f"--multicast: {group!r} is not an address") from None
+    if packed[0] != 0xFF if sock.family == socket.AF_INET6 else packed[0] >> 4 != 0xE:
+        raise UsageError(f"--multicast: {group} is not the address of a group, such as 239.1.2.3 or ff15::1")
     try:
         if sock.family == socket.AF_INET6:
             request = packed + index.to_bytes(4, sys.byteorder)

@@ -36,9 +36,11 @@ def test_a_copy_of_an_echo_has_both_directions(sessions, tmp_path):
     assert (tmp_path / "copy").read_bytes() == b"a\na\n"
 
 
-def test_a_multicast_group_that_is_no_address_is_named(processes):
-    done = processes.run("listen", "-u", "--multicast", "foo", "127.0.0.1", "0")
+@pytest.mark.parametrize("words", [("-u", "foo"), ("-u", "10.0.0.1"), ("-v", "224.1.2.3")])
+def test_a_multicast_group_that_is_none_is_named(processes, words):
+    done = processes.run("listen", words[0], "--multicast", words[1], "127.0.0.1", "0")
     assert done.code == 2
+    one_line(done.err)
     assert "--multicast" in done.err
     assert "inet_pton" not in done.err
 
