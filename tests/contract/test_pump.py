@@ -251,6 +251,8 @@ def test_an_offer_goes_straight_to_the_sink():
     assert between.pump.offer(memoryview(b"data")) == 4
     assert (bytes(between.sink.outgoing), between.counted) == (b"data", (4, 4))
     assert between.owner.last_activity == 1003.0
+    assert between.pump.offer(memoryview(b"!")) == 1
+    assert between.pump.offer(memoryview(b"")) == 0
 
 
 def test_an_offer_may_be_taken_in_part_or_not_at_all():
@@ -329,6 +331,8 @@ def test_what_a_redirected_pump_takes_goes_elsewhere():
     between.sink.capacity = 2
     between.give(b"data")
     between.pump.redirect(Nothing())
+    assert between.sink._on_write is None
+    assert not between.mover.pending  # closed
     between.loop.settle()
     assert not between.pump.holds
     between.give(b"more")
