@@ -9,7 +9,6 @@ import os
 import ssl
 from typing import Any
 
-_DAY = 86_400
 # Peers pin the fingerprint, which knows no dates; those who do look at them get a year, and a day for clocks.
 _LIFETIME_DAYS = 365
 

@@ -108,19 +108,6 @@ async def connect_through(
     raise last
 
 
-async def tunnel(
-    loop: Loop, channel: Channel, proxy: Proxy, host: str, port: int, deadline: float | None
-) -> Channel:
-    """`channel`, connected to `proxy`, as a channel to `host`:`port`.
-
-    Without the means to connect again: a proxy that closes after its challenge is a NetworkError.
-    """
-    login = Login(proxy.credential, ClientNonce())
-    if await _ask(loop, channel, proxy, (host, port), login, deadline):
-        return channel
-    raise NetworkError(f"proxy {proxy}: it closed the connection after asking for credentials")
-
-
 class _Route:
     """The way through a chain, with what was learnt about each proxy on it."""
 
