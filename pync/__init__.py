@@ -8,7 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pync.api import connect, listen, recv, scan, send
+    from pync.api import Delivery, Port, connect, listen, recv, scan, send
+    from pync.connection import Connection, Listener
     from pync.errors import (
         ExitCode,
         IntegrityError,
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Connection",
+    "Delivery",
     "ExitCode",
     "IntegrityError",
+    "Listener",
     "LocalError",
     "NetworkError",
     "PartialError",
+    "Port",
     "PyncError",
     "TimedOut",
     "UsageError",
@@ -39,7 +44,11 @@ __all__ = [
     "send",
 ]
 
-_API = frozenset({"connect", "listen", "recv", "scan", "send"})
+# Where each is fetched from; what is not named here is an exception.
+_HOMES = {
+    **dict.fromkeys(("Delivery", "Port", "connect", "listen", "recv", "scan", "send"), "pync.api"),
+    **dict.fromkeys(("Connection", "Listener"), "pync.connection"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -47,7 +56,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'pync' has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module("pync.api" if name in _API else "pync.errors"), name)
+    value: object = getattr(import_module(_HOMES.get(name, "pync.errors")), name)
     globals()[name] = value
     return value
 

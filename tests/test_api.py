@@ -1,6 +1,7 @@
 """The Python API: what its documentation promises, from threads too, without printing or signal handlers."""
 
 import doctest
+import importlib.util
 import signal
 import socket
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 
 import pync
 import pync.api
+import pync.connection
+from tests.harness import ROOT
 
 
 @pytest.fixture
@@ -19,8 +22,61 @@ def listener():
         yield it
 
 
-def test_examples_of_the_documentation():
-    assert doctest.testmod(pync.api).failed == 0
+@pytest.mark.parametrize("module", [pync.api, pync.connection])
+def test_examples_of_the_documentation(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted
+    assert outcome.failed == 0
+
+
+def test_everything_public_has_an_example():
+    exceptions = {name for name in pync.__all__ if name.endswith(("Error", "TimedOut"))}
+    public = set(pync.__all__) - exceptions - {"ExitCode", "__version__"}
+    assert public == {
+        "Connection",
+        "Delivery",
+        "Listener",
+        "Port",
+        "connect",
+        "listen",
+        "recv",
+        "scan",
+        "send",
+    }
+    assert {name for name in public if ">>> " not in getattr(pync, name).__doc__} == set()
+
+
+def test_the_sample_program_works_and_says_nothing(processes, tmp_path):
+    program = processes.spawn(sys.executable, "-m", "tests.typed_sample", tmp_path, cwd=ROOT)
+    assert program.finish() == (0, b"", "")
+
+
+def mypy(file, cache):
+    """What `mypy --strict` says of a file."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    command = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, file)
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_the_sample_program_is_typed(tmp_path):
+    assert mypy("tests/typed_sample.py", tmp_path) == ["Success: no issues found in 1 source file"]
+
+
+def test_wrong_use_is_found_by_types(tmp_path):
+    wrong = {
+        "pync.connect(80)": 'expected "str | Endpoint"',
+        "pync.listen('9000').accept().send('text')": 'expected "bytes',
+        "pync.scan('localhost')[0].state + 1": "Unsupported operand",
+        "pync.recv('9000')": "Missing positional argument",
+    }
+    program = tmp_path / "wrong.py"
+    program.write_text("\n".join(["import pync", *wrong]) + "\n")
+    *errors, _ = mypy(program, tmp_path)
+    assert len(errors) == len(wrong)
+    for number, (error, words) in enumerate(zip(errors, wrong.values(), strict=True), start=2):
+        assert f"wrong.py:{number}: error: " in error
+        assert words in error
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:0", "[::1]:0", "unix"])
