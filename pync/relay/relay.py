@@ -31,6 +31,8 @@ CONFIRM_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 0.5
 # How often a system that counts no acknowledgements is asked whether all that was sent has its own.
 _ASK_SECONDS = 0.25
+# How often a peer that has ended is looked for while we go on.
+_LOOK_SECONDS = 5.0
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
 
@@ -166,10 +168,18 @@ class Relay:
             self.up.stop_taking()
         else:
             self.net.probe()
+            self._look_for_peer()
             if self.net.read_fd >= 0:
                 self.loop.watch_error(self.net.read_fd, self._peer_vanished)
             if self.net.must_be_asked:
                 self._ask_confirmed()
+
+    def _look_for_peer(self) -> None:
+        """Probes are for the idle: for bytes on their way the system goes on for a quarter of an hour."""
+        if self.net.vanished():
+            self._input_undeliverable(TimeoutError(errno.ETIMEDOUT, ""))
+        else:
+            self._at(self.loop.now() + _LOOK_SECONDS, self._look_for_peer)
 
     def _ask_confirmed(self) -> None:
         """While the connection lives, so that its channel knows once it broke."""

@@ -104,6 +104,10 @@ class Channel:
     def probe(self) -> None:
         """From now on notice a peer that vanished while nothing is sent."""
 
+    def vanished(self) -> bool:
+        """Whether the peer's system left bytes of ours unanswered, again and again, for about a minute."""
+        return False
+
     def unacknowledged(self) -> int:
         """Bytes the peer's system has not confirmed, 0 where nobody can tell; raises OSError when broken."""
         return 0

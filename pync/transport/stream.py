@@ -21,6 +21,9 @@ _LINGER_ABORT = (1).to_bytes(4, "little") + (0).to_bytes(
 )  # struct linger: on, 0 s: close sends RST
 # Where tcpi_bytes_acked and tcpi_bytes_received are in struct tcp_info (linux/tcp.h).
 _ACKED, _RECEIVED = slice(120, 128), slice(128, 136)
+_RETRANSMITS, _LAST_ACK = 2, slice(56, 60)
+# As long as the probes of an idle connection take, and more than one lost packet in a row.
+_SILENCE, _CALLS = 57_000, 6
 _SO_NWRITE = 0x1024  # sys/socket.h of macOS: what is in the send buffer, so not yet confirmed
 
 
@@ -102,6 +105,12 @@ class StreamSocket(Channel):
     def probe(self) -> None:
         """Notice a peer that vanished, though we neither send nor expect anything."""
         probe_peer(self.sock)
+
+    def vanished(self) -> bool:
+        # A peer that only reads slowly still acknowledges what it is asked; and those are no retransmissions.
+        info = self._info()
+        silent = int.from_bytes(info[_LAST_ACK], "little")  # milliseconds
+        return len(info) >= _LAST_ACK.stop and info[_RETRANSMITS] >= _CALLS and silent >= _SILENCE
 
     def unacknowledged(self) -> int:
         """Bytes (our FIN counts as one) that the peer's system has not confirmed; 0 where nobody can tell.

@@ -372,6 +372,9 @@ class TlsChannel(Channel):
     def guard(self, on: bool) -> None:
         self._inner.guard(on)
 
+    def vanished(self) -> bool:
+        return self._inner.vanished()
+
     def probe(self) -> None:
         self._inner.probe()
 

@@ -21,6 +21,7 @@ class Side(Memory):
         self.probed = False
         self.waits_for_confirmation: int | OSError = 0
         self.questions = 0
+        self.gone = False  # the answer of `vanished`
         self.has_all = False  # the answer of `confirmed`
         self.asked_about: list[int] = []
         self.eofs: deque[int | Exception] = deque()  # what `send_eof` says, call by call; then 0
@@ -52,6 +53,9 @@ class Side(Memory):
 
     def probe(self) -> None:
         self.probed = True
+
+    def vanished(self) -> bool:
+        return self.gone
 
     def unacknowledged(self) -> int:
         self.questions += 1

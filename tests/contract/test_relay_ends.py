@@ -133,6 +133,26 @@ def test_why_the_peer_vanished_is_told_where_the_system_knows():
     assert session.outcome.error.message == ("net:1: connection reset by peer after 4 bytes sent, 0 received")
 
 
+def test_a_peer_that_leaves_our_bytes_unanswered_is_not_waited_for():
+    session = Session()
+    session.local.gives(b"said")
+    session.net.ends()
+    session.loop.forward(600)
+    assert session.running
+    session.net.gone = True
+    session.loop.forward(5)
+    assert session.outcome.code == ExitCode.NETWORK
+    assert "no answer" in session.outcome.error.message
+
+
+def test_a_silent_peer_that_has_not_ended_is_waited_for():
+    session = Session()
+    session.net.gone = True
+    session.local.gives(b"said")
+    session.loop.forward(600)
+    assert session.running
+
+
 # the policy
 
 

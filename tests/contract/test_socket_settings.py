@@ -129,7 +129,7 @@ def test_a_group_is_joined_on_its_interface(stack: ExitStack, family: int, group
     [
         ("239.1.2.3", "no-such-0", LocalError, "--interface: no interface"),
         ("nobody", None, UsageError, "--multicast: 'nobody' is not an address"),
-        ("127.0.0.1", "lo", LocalError, "--multicast 127.0.0.1: invalid argument"),
+        ("127.0.0.1", "lo", UsageError, "--multicast: 127.0.0.1 is not the address of a group"),
     ],
 )
 def test_groups_that_cannot_be_joined(
