@@ -102,8 +102,8 @@ class Incoming:
             if frame is None:
                 await self._settle()
                 self._confirm()
-                frame = await wire.frame()
-            if frame.kind == proto.ENTRY:
+                await wire.more()
+            elif frame.kind == proto.ENTRY:
                 entry = messages.parse_entry(frame.payload)
                 if entry.flags & messages.INLINE:
                     await wire.paced(entry.size)

@@ -106,8 +106,7 @@ class Wire(Link):
     async def frame(self, until: float | None = None) -> proto.Frame:
         """The next frame. What we have to say goes out first; raises TimeoutError at `until`."""
         while (frame := self.frame_now()) is None:
-            self.push()
-            await self.fill(until)
+            await self.more(until)
         return frame
 
     def poll(self) -> None:
@@ -127,6 +126,11 @@ class Wire(Link):
     async def take(self, most: int) -> memoryview:
         """At least one and at most `most` bytes of a body; the view is valid until the next call."""
         if self._start == self._end:
+    async def more(self, until: float | None = None) -> None:
+        """Wait for more bytes. What we have to say goes out first; raises TimeoutError at `until`."""
+        self.push()
+        await self.fill(until)
+
             self.push()
             if self.bucket is not None:
                 await self._pace()

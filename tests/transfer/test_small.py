@@ -15,6 +15,7 @@ from pync.proto import transfer_messages as messages
 from pync.report import silent
 from pync.transfer import small
 from pync.transfer.delivery import Delivery, SendTerms, Waiting
+from pync.transfer.filing import Filing
 from pync.transfer.source import Walk
 from tests.harness import Processes, pattern
 from tests.transfer.rig import transfer, tree
@@ -161,3 +162,12 @@ def test_directories_that_come_again_after_a_cut_do_not_move_the_mark(tmp_path: 
         assert (delivery.settled, delivery.settled_path) == (6, b"d/f")
         delivery.passed(Waiting(7, 6, b"d/g", messages.FILE, 1, b"digest"))
         assert (delivery.settled, delivery.settled_path) == (7, b"d/g")
+
+
+def test_none_that_is_new_goes_the_long_way(many: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(*_: Any) -> None:
+        raise AssertionError("taken alone")
+
+    monkeypatch.setattr(Filing, "small", small)
+    assert transfer([many], out).codes == (0, 0)
+    assert tree(_readable(out / "many")) == tree(_readable(many))
