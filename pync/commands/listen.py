@@ -180,12 +180,9 @@ class Server:
         self._first.set()
         if not self.keep_open or self._accepted == self.options.count:
             self._stop_accepting()
-        task = self.loop.spawn(self.service.serve(channel))
-        if task.done:
-            self._on_done(task)
-        else:
+        task = self.loop.spawn(self.service.serve(channel), self._on_done)
+        if not task.done:
             self._clients[task] = None
-            task.on_done(self._on_done)
 
     def _stop_accepting(self) -> None:
         self._accepting = False

@@ -61,7 +61,11 @@ async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -
     started, before = loop.now(), channel.totals()[0]
     channel.sock.setblocking(True)
     fd = channel.sock.fileno()
-    process = Process(loop, words, environment_for(channel.facts(), dict(os.environ)), {0: fd, 1: fd})
+    try:
+        process = Process(loop, words, environment_for(channel.facts(), dict(os.environ)), {0: fd, 1: fd})
+    except PyncError:
+        channel.close()
+        raise
     broken: list[PyncError] = []
     ends = 0, 0
 

@@ -147,6 +147,10 @@ class Service:
             outcome = await self._session(channel, number)
         except PyncError as error:
             self.report(closed_event(facts, Outcome("error", 0, 0, 0.0, error)))
+            if self.keep_open and isinstance(
+                error, LocalError
+            ):  # the client's fault it is not: somebody must know
+                self.report(Event("error", {"code": int(error.code), "message": error.message}))
             raise
         self.report(closed_event(facts, outcome))
         self._done = Totals(self._done.sent + outcome.sent, self._done.received + outcome.received)

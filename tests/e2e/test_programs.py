@@ -75,6 +75,18 @@ def test_max_packets_counts_what_a_program_receives(sessions, role):
     assert process.wait().code == 0
 
 
+def test_a_keeper_outlives_a_program_that_cannot_be_started(sessions, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho served\n")
+    program.chmod(0o755)
+    process = sessions.processes.listen("-k", "-e", program, "127.0.0.1", "0")
+    program.rename(tmp_path / "away")
+    assert read_to_end(sessions.client(process)) == b""
+    process.expect("pync: cannot run .*program': no such file")
+    (tmp_path / "away").rename(program)
+    assert read_to_end(sessions.client(process)) == b"served\n"
+
+
 def test_a_file_that_may_not_be_run_is_named(processes, tmp_path):
     (tmp_path / "script").write_text("echo hi")
     done = processes.run("listen", "-e", tmp_path / "script", "127.0.0.1", "0")
