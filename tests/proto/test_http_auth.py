@@ -200,6 +200,8 @@ def test_which_names_a_header_can_carry(byte: str, fine: bool) -> None:
         ("Negotiate abc=, Basic", [("negotiate", {}), ("basic", {})]),
         ("Negotiate abc", [("negotiate", {})]),
         ("New a=b", [("new", {"a": "b"})]),
+        ("Negotiate Basic", [("negotiate", {}), ("basic", {})]),
+        ("Negotiate Digest , New", [("negotiate", {}), ("digest", {}), ("new", {})]),
         ("Negotiate digest nonce=n", [("negotiate", {}), ("digest", {"nonce": "n"})]),
         ('"???" Basic realm=x', []),
         ('"???" , Basic realm=x', [("basic", {"realm": "x"})]),
@@ -208,6 +210,23 @@ def test_which_names_a_header_can_carry(byte: str, fine: bool) -> None:
 )
 def test_odd_headers(field: str, found: list[tuple[str, dict[str, str]]]) -> None:
     assert [tuple(challenge) for challenge in challenges([field])] == found
+
+
+def test_a_hash_that_the_system_forbids_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = hashlib.new
+
+    def new(name: str, *data: bytes, usedforsecurity: bool = True) -> object:
+        if name == "md5" or usedforsecurity:
+            raise ValueError(f"{name} is disabled")
+        return allowed(name, *data, usedforsecurity=usedforsecurity)
+
+    monkeypatch.setattr(hashlib, "new", new)
+    with pytest.raises(ValueError, match="disabled"):
+        Digest({"nonce": "n"})
+    found = [Challenge("digest", {"nonce": "n", "algorithm": name}) for name in ("MD5", "SHA-256")]
+    best = best_digest(found)
+    assert best is not None
+    assert b"SHA-256" in best.answer(credential("u:p"), "CONNECT", "h:1", "c")
 
 
 def test_the_challenges_of_several_fields_are_one_list() -> None:
