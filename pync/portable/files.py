@@ -15,3 +15,11 @@ def readv(fd: int, buffers: Any) -> int:
     data = os.read(fd, len(view))
     view[: len(data)] = data
     return len(data)
+
+
+def preadv(fd: int, buffers: Any, offset: int) -> int:
+    """`os.preadv` into the first buffer."""
+    view = buffers[0]
+    data = os.pread(fd, len(view), offset)
+    view[: len(data)] = data
+    return len(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.transfer import digests
 from pync.transfer.squeeze import BLOCK, Squeezer
+from pync.transfer.system import os
 from pync.transfer.wire import Wire, read_fully
 from pync.transport.channel import Channel, aligned_buffer
 
@@ -20,7 +20,8 @@ _PUMP = 256 << 10
 
 def extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """(from, to, is data) over the whole range; one extent of data where the system cannot tell."""
-    if os.fstat(fd).st_blocks * 512 >= end:
+    blocks = getattr(os.fstat(fd), "st_blocks", None) if hasattr(os, "SEEK_DATA") else None
+    if blocks is None or blocks * 512 >= end:
         yield start, end, True
         return
     at = start

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from pync.transfer.system import preadv
 from pync.transport.channel import scratch
 
 # One read: fits a core's second-level cache together with what else is hot, large enough to hide the call.
@@ -50,7 +50,7 @@ def update_from(hasher: Any, fd: int, offset: int, count: int) -> int:
     view = scratch()
     done = 0
     while done < count:
-        got = os.preadv(fd, [view[: count - done]], offset + done)
+        got = preadv(fd, [view[: count - done]], offset + done)
         if not got:
             break
         hasher.update(view[:got])

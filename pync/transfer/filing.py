@@ -4,7 +4,6 @@ renamed.
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 from pync.proto import transfer as proto
@@ -16,6 +15,7 @@ from pync.transfer.part import Part, open_part, taken
 from pync.transfer.root import Refused, Root, failed, look, open_existing
 from pync.transfer.sink import Sink, sink_for
 from pync.transfer.small import BATCH_MAX, SmallFiles
+from pync.transfer.system import os
 from pync.transfer.wire import Wire
 
 FSYNC_INLINE = 8 << 20  # above this much written, waiting for the disk is done in a thread

@@ -8,12 +8,11 @@ the latter is only taken over if it turns out to be the beginning of the very fi
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import stat
 
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import Refused, Root, failed, free_name, look, part_name, set_times
+from pync.transfer.system import lock, os
 
 MARK = stat.S_ISVTX
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -142,7 +141,7 @@ def _adopt(parent: int, name: bytes, candidate: bytes, fd: int) -> Part | None:
     if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
         return None  # written through a second name it would change a file elsewhere
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(fd)
     except BlockingIOError:
         os.close(fd)
         raise Refused("another transfer is writing it right now") from None

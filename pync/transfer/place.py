@@ -28,7 +28,7 @@ class Place:
         if output == "-":
             self.output = Output(1, owned=False)
         elif output is not None:
-            self._choose(output)
+            self._choose(output.replace(os.sep, "/"))
 
     def _choose(self, output: str) -> None:
         if output.endswith("/") or os.path.isdir(output):
@@ -84,7 +84,7 @@ class Place:
         """Where to write this entry straight away, or None if it becomes a file."""
         if self._device and self.output is None:
             try:
-                fd = os.open(self._device, os.O_WRONLY | os.O_CLOEXEC)
+                fd = os.open(self._device, os.O_WRONLY | getattr(os, "O_BINARY", 0))
             except OSError as error:
                 raise LocalError(f"{self._device}: {reason(error)}") from None
             self.output = Output(fd, owned=True)

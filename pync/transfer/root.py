@@ -9,12 +9,13 @@ a rename.
 from __future__ import annotations
 
 import errno
-import os
 import stat
+from collections.abc import Iterator
 from typing import Self
 
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
+from pync.transfer.system import os
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo that lies there under the name must not hold us.
@@ -272,13 +273,18 @@ def part_name(name: bytes, attempt: int = 0) -> bytes:
     return kept + mark
 
 
-def free_name(parent: int, name: bytes) -> bytes:
-    """`report-1.pdf`, `report-2.pdf`, ... the first that is free. Raises Refused."""
+def other_names(name: bytes) -> Iterator[bytes]:
+    """`report-1.pdf`, `report-2.pdf`, ..."""
     stem, dot, extension = name.rpartition(b".")
     if not stem:
         stem, dot, extension = name, b"", b""
     for number in range(1, 10_000):
-        candidate = stem + b"-%d" % number + dot + extension
+        yield stem + b"-%d" % number + dot + extension
+
+
+def free_name(parent: int, name: bytes) -> bytes:
+    """The first of the other names that is free. Raises Refused."""
+    for candidate in other_names(name):
         if len(candidate) <= messages.NAME_MAX and look(parent, candidate) is None:
             return candidate
     raise Refused("it exists already, and so do all the other names tried")

@@ -4,7 +4,6 @@ confirmations.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from pync.transfer.delivery import Delivery, Waiting
 from pync.transfer.events import file_event
 from pync.transfer.source import OPEN_FILE, Item
 from pync.transfer.squeeze import Squeezer
+from pync.transfer.system import os
 from pync.transfer.wire import Lost, Wire
 from pync.transport.stdio import Stdio, kind_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import sys
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import DEPTH_MAX
+from pync.transfer.system import os
 
 _NAMES = sys.getfilesystemencoding()
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -34,7 +34,7 @@ class Walk:
     """The entries of `paths`. Iterate it as often as needed (after a cut, for another receiver)."""
 
     def __init__(self, paths: Sequence[str], *, exclude: Sequence[str] = (), follow: bool = False) -> None:
-        self.paths = list(paths) or ["-"]
+        self.paths = [path.replace(os.sep, "/") for path in paths] or ["-"]
         self.follow = follow
         self._exclude = _matcher(exclude)
         for path in self.paths:

@@ -7,7 +7,6 @@ where nothing has to see them.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
 from pync.proto.pacing import TokenBucket
 from pync.transfer import digests
+from pync.transfer.system import os, preadv
 from pync.transfer.link import Limits, Link, Lost, Silent
 from pync.transport.channel import Channel, aligned_buffer
 
@@ -340,7 +340,7 @@ def read_fully(fd: int, view: memoryview, offset: int) -> int:
     done = 0
     while done < len(view):
         try:
-            got = os.preadv(fd, [view[done:]], offset + done)
+            got = preadv(fd, [view[done:]], offset + done)
         except OSError as error:
             raise LocalError(f"read: {reason(error)}") from None
         if not got:
