@@ -39,7 +39,6 @@ HEADER = struct.Struct("!I")
 LAST = 1 << 31
 NUMBERS = 99
 
-PROOF_SIZE = 32
 MESSAGE_MAX = 64
 
 
@@ -199,14 +198,24 @@ class Opener:
             raise ProtocolError("the encrypted stream was damaged or changed on the way")
         return HEADER.size + int(length)
 
-    def open_into(self, record: memoryview, out: memoryview) -> int:
-        """Open exactly one record into the start of `out`; the number of plain bytes."""
+    def is_last(self, header: memoryview | bytes) -> bool:
+        """Whether the record that starts with `header` ends this direction, if that is true."""
+        return bool(HEADER.unpack_from(header)[0] & LAST)
+
+    def pass_on(self) -> int:
+        """Count a record, not the last one, that somebody else opens: the number to give to `open_as`."""
+        number = self._number
+        self._number += 1
+        return number
+
+    def open_as(self, number: int, record: memoryview, out: memoryview) -> int:
+        """Open the record of that number into the start of `out`; the number of plain bytes. Any thread
+        may."""
         from cryptography.exceptions import InvalidTag
 
         header = bytes(record[: HEADER.size])
-        last = bool(HEADER.unpack(header)[0] & LAST)
         size = len(record) - HEADER.size - TAG_SIZE
-        nonce = _nonce(self._number, last)
+        nonce = _nonce(number, self.is_last(header))
         try:
             if self._into is not None:
                 self._into(nonce, record[HEADER.size :], header, out[:size])
@@ -214,8 +223,13 @@ class Opener:
                 out[:size] = self._cipher.decrypt(nonce, record[HEADER.size :], header)
         except InvalidTag as error:
             raise ProtocolError("the encrypted stream was damaged or changed on the way") from error
+        return size
+
+    def open_into(self, record: memoryview, out: memoryview) -> int:
+        """Open exactly the next record into the start of `out`; the number of plain bytes."""
+        size = self.open_as(self._number, record, out)
         self._number += 1
-        self.ended = last
+        self.ended = self.is_last(record)
         return size
 
     def open(self, record: bytes | memoryview) -> bytes:

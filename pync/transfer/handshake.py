@@ -24,6 +24,8 @@ class Secret:
         self.code = code
         self.aes = False
         if code is not None:
+            import spake2  # noqa: F401  (30 ms to load: not while the other end waits for our answer)
+
             from pync.proto.secret import aes_is_faster, normalise
 
             normalise(code)  # raises for an empty one

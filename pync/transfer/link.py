@@ -26,7 +26,7 @@ SIGN_OF_LIFE = 4096
 class Limits:
     """How long to wait, in seconds. Class attributes are the defaults; tests shorten them."""
 
-    greeting = 15.0  # for the first bytes and the key exchange
+    greeting = 8.0  # for the first bytes and the key exchange
     stall = 30.0  # without a byte from the peer, nor one taken by it
     keepalive = 5.0  # after that long in a wait we say that we live
 
@@ -40,6 +40,15 @@ class Silent(Lost):
 
     def __init__(self) -> None:
         super().__init__("the peer says nothing: it does not speak pync transfer; use --raw")
+
+
+def record_buffer() -> memoryview:
+    """Room for one sealed record."""
+    from pync.proto import secret
+
+    # What follows a record's header is read in one call: that is what must lie on a cache line.
+    before = 64 - secret.HEADER.size
+    return aligned_buffer(before + secret.HEADER.size + secret.RECORD_MAX + secret.TAG_SIZE)[before:]
 
 
 class Link:
@@ -162,14 +171,8 @@ class Link:
 
     def seal_with(self, sealer: Sealer, opener: Opener) -> None:
         """From here on both directions travel in records. Everything before must have been flushed."""
-        from pync.proto import secret
-
         self._sealer, self._opener = sealer, opener
-        size = secret.RECORD_MAX + secret.HEADER.size + secret.TAG_SIZE
-        # What follows a record's header is read in one call: that is what must lie on a cache line.
-        before = 64 - secret.HEADER.size
-        self._sealed_in = aligned_buffer(before + size)[before:]
-        self._seal_out = aligned_buffer(before + size)[before:]
+        self._sealed_in, self._seal_out = record_buffer(), record_buffer()
         rest = self._in[self._start : self._end]  # records that came right behind the last plain frame
         self._sealed_end = len(rest)
         self._sealed_in[: len(rest)] = rest
@@ -201,10 +204,10 @@ class Link:
             self._end += count
         return count
 
-    def _fill_sealed(self) -> int:
-        opener = self._opener
+    def _record_now(self) -> int:
+        """Read the next record: its length once it is whole, or a WANT_*."""
+        opener, record = self._opener, self._sealed_in
         assert opener is not None
-        record = self._sealed_in
         size = opener.record_size(record[:4]) if self._sealed_end >= 4 else 4
         while self._sealed_end < size:
             # reading on past this record would mean moving the surplus: one exact read more is cheaper
@@ -214,6 +217,14 @@ class Link:
             self._sealed_end += count
             if size == 4 and self._sealed_end == 4:
                 size = opener.record_size(record[:4])
+        return size
+
+    def _fill_sealed(self) -> int:
+        opener, record = self._opener, self._sealed_in
+        assert opener is not None
+        size = self._record_now()
+        if size < 0:
+            return size
         plain = size - 4 - 16
         if plain > len(self._in) - self._end:
             held = self._end - self._start

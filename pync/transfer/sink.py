@@ -26,8 +26,8 @@ HANDED_OVER = 64 << 10
 WORTH_A_PIPE = 1 << 20
 # Bytes carried before they are hashed: few enough that they are still in the processor's cache.
 CARRIED = 1 << 20
-# Decrypting keeps a processor busy and wants its cache: then the third and fourth one must be there.
-CPUS, CPUS_SEALED = 2, 4
+# From so many processors on a second thread is used.
+CPUS = 2
 
 
 class Sink:
@@ -176,15 +176,43 @@ class ThreadSink(PartSink):
         self._writer.close()
 
 
+class SealedSink(PartSink):
+    """Into a partial file by a second thread that also opens the records: the first one only receives. So
+    two processors are used evenly where the sender has one of them, as when both ends are one machine."""
+
+    def __init__(self, part: Part, hasher: Any) -> None:
+        from pync.transfer.writer import Unsealing
+
+        super().__init__(part, hasher)
+        self._unsealing = Unsealing(part, hasher)
+
+    async def carry(self, wire: Wire, most: int) -> int:
+        self._unsealing.check()
+        record = await wire.record(HANDED_OVER, most, self._unsealing.spare)
+        if record is None:
+            return 0
+        self._unsealing.put(record)
+        return record.plain
+
+    async def write(self, wire: Wire, view: memoryview) -> None:
+        self.idle()
+        await super().write(wire, view)
+
+    def idle(self) -> None:
+        self._unsealing.wait()
+
+    def close(self) -> None:
+        self._unsealing.close()
+
+
 def sink_for(part: Part, hasher: Any, size: int, wire: Wire) -> PartSink:
     """What is faster for a body of `size` bytes."""
-    sealed = wire.sealed
-    if size >= WORTH_A_PIPE and not sealed and wire.channel.plain and can_splice():
-        behind = size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= CPUS
-        return KernelSink(part, hasher, wire, behind=behind)
-    if size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= (CPUS_SEALED if sealed else CPUS):
-        return ThreadSink(part, hasher)
-    return PartSink(part, hasher)
+    several = size >= WORTH_A_THREAD and (os.cpu_count() or 1) >= CPUS
+    if wire.sealed:
+        return SealedSink(part, hasher) if several else PartSink(part, hasher)
+    if size >= WORTH_A_PIPE and wire.channel.plain and can_splice():
+        return KernelSink(part, hasher, wire, behind=several)
+    return ThreadSink(part, hasher) if several else PartSink(part, hasher)
 
 
 class StreamSink(Sink):

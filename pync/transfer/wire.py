@@ -8,7 +8,8 @@ where nothing has to see them.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pync.errors import ExitCode, LocalError, PyncError, reason
 from pync.loop import Loop
@@ -17,18 +18,21 @@ from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
 from pync.proto.pacing import TokenBucket
 from pync.transfer import digests
-from pync.transfer.system import os, preadv
 from pync.transfer.link import Limits, Link, Lost, Silent
-from pync.transport.channel import Channel, aligned_buffer
+from pync.transfer.system import os, preadv
+from pync.transport.channel import WANT_READ, Channel, aligned_buffer
 
 if TYPE_CHECKING:
+    from pync.proto.secret import Opener
     from pync.relay.kernel import KernelMover
 
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10
-# One record of ours: plain and sealed together must fit a core's second-level cache (512 KiB and up), else
-# encrypting drops to half its speed.
-SEAL_STEP = 128 << 10
+# One record of ours. Smaller ones would stay in a core's own cache, and are slower all the same: each costs
+# both ends system calls, and hands the processor to and fro between them.
+SEAL_STEP = 1 << 20
+# One write of plain bytes, to a channel that encrypts them itself.
+PLAIN_STEP = 128 << 10
 INBOX_MAX = 4 * proto.WINDOW
 
 
@@ -46,6 +50,19 @@ class PeerAborted(PyncError):
         super().__init__(f"the other end gave up: {printable(abort.reason)}")
         known = abort.code in (1, 2, 3, 4, 5)
         self.code = ExitCode(abort.code) if known else ExitCode.NETWORK
+
+
+class Record(NamedTuple):
+    """A sealed record of a body, whole, for somebody else to open."""
+
+    opener: Opener
+    number: int
+    memory: memoryview
+    plain: int  # bytes it opens to
+
+    def open_into(self, out: memoryview) -> int:
+        """See `Opener.open_as`."""
+        return self.opener.open_as(self.number, self.memory[: self.plain + 4 + 16], out)
 
 
 class Wire(Link):
@@ -109,6 +126,11 @@ class Wire(Link):
             await self.more(until)
         return frame
 
+    async def more(self, until: float | None = None) -> None:
+        """Wait for more bytes. What we have to say goes out first; raises TimeoutError at `until`."""
+        self.push()
+        await self.fill(until)
+
     def poll(self) -> None:
         """Take in frames that are there, for `frame_now`; never waits."""
         try:
@@ -126,11 +148,6 @@ class Wire(Link):
     async def take(self, most: int) -> memoryview:
         """At least one and at most `most` bytes of a body; the view is valid until the next call."""
         if self._start == self._end:
-    async def more(self, until: float | None = None) -> None:
-        """Wait for more bytes. What we have to say goes out first; raises TimeoutError at `until`."""
-        self.push()
-        await self.fill(until)
-
             self.push()
             if self.bucket is not None:
                 await self._pace()
@@ -147,6 +164,30 @@ class Wire(Link):
     def carries(self) -> bool:
         """Whether the next bytes of a body are on the plain descriptor, for a kernel mover to take."""
         return self._sealer is None and self.channel.plain and self._start == self._end
+
+    async def record(self, least: int, most: int, spare: Callable[[], memoryview]) -> Record | None:
+        """The next record as it is, in memory that is the caller's now; `spare` gives other memory for it.
+
+        None, and it waits for `take`, when its plain bytes are fewer than `least`, or more than `most` of a
+        body, or when there is something before it.
+        """
+        if self._opener is None or self._start != self._end:
+            return None
+        self.push()
+        if self.bucket is not None:
+            await self._pace()
+        while (size := self._record_now()) < 0:
+            await self.pause(read=size == WANT_READ, write=size != WANT_READ or bool(self._backlog))
+            if self._backlog:
+                self.push()
+        record, plain = self._sealed_in, size - 4 - 16
+        if not least <= plain <= most or self._sealed_end != size or self._opener.is_last(record):
+            return None
+        self._sealed_in, self._sealed_end = spare(), 0
+        self.body_received += plain
+        if self.bucket is not None:
+            self.bucket.spend(plain, self.loop.now())
+        return Record(self._opener, self._opener.pass_on(), record, plain)
 
     async def carry(self, mover: KernelMover, most: int) -> int:
         """At least one and at most `most` bytes of a body, carried by `mover`, past our memory.
@@ -299,7 +340,7 @@ class Wire(Link):
 
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
         if not self._plain:
-            self._plain = aligned_buffer(SEAL_STEP)
+            self._plain = aligned_buffer(SEAL_STEP if self._sealer is not None else PLAIN_STEP)
         plain = self._plain
         done = 0
         while done < count:

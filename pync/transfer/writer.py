@@ -7,10 +7,14 @@ thread's hands at a time: it is finished before its memory is used again.
 from __future__ import annotations
 
 from _queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pync.transfer import digests
+from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
+
+if TYPE_CHECKING:
+    from pync.transfer.wire import Record
 
 
 class Writer:
@@ -43,6 +47,59 @@ class Writer:
         if self._pending:
             self._pending = False
             self._done.get()
+        self._jobs.put(None)
+
+
+class Unsealing:
+    """Sealed records on their way to a Part: opened, hashed and written, each before the next one is.
+
+    `close` must be called, whatever happens.
+    """
+
+    _AHEAD = 3  # records that may wait: the thread must not run dry while others have the processor
+
+    def __init__(self, part: Part, hasher: Any) -> None:
+        from _thread import start_new_thread
+
+        self._jobs: SimpleQueue[Record | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[memoryview, BaseException | None]] = SimpleQueue()
+        self._pending = 0
+        self._error: BaseException | None = None
+        self._free: list[memoryview] = []
+        start_new_thread(_unseal, (part, hasher, self._jobs, self._done))
+
+    def put(self, record: Record) -> None:
+        """Hand over a record and its memory."""
+        self._jobs.put(record)
+        self._pending += 1
+
+    def check(self) -> None:
+        """Raises what went wrong with an earlier record: Refused, ProtocolError."""
+        if self._error is not None:
+            raise self._error
+
+    def spare(self) -> memoryview:
+        """Memory for one more record, perhaps after a wait."""
+        while self._pending and (self._pending >= self._AHEAD or not self._done.empty()):
+            self._settle()
+        return self._free.pop() if self._free else record_buffer()
+
+    def wait(self) -> None:
+        """Until everything is written. Raises as `check`."""
+        while self._pending:
+            self._settle()
+        self.check()
+
+    def _settle(self) -> None:
+        memory, error = self._done.get()
+        self._pending -= 1
+        self._free.append(memory)
+        self._error = self._error or error
+
+    def close(self) -> None:
+        """End the thread, once it is done with what it has. Idempotent."""
+        while self._pending:
+            self._settle()
         self._jobs.put(None)
 
 
@@ -92,6 +149,21 @@ def _hash(fd: int, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) 
         except OSError as failure:
             error = failure
         done.put(error)
+
+
+def _unseal(part: Part, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
+    plain = record_buffer()
+    failed = False  # what follows a record that is lost must not be written in its place
+    while (record := jobs.get()) is not None:
+        error: BaseException | None = None
+        if not failed:
+            try:
+                view = plain[: record.open_into(plain)]
+                hasher.update(view)
+                part.write(view)
+            except BaseException as failure:  # Refused, when the disk is full; ProtocolError
+                error, failed = failure, True
+        done.put((record.memory, error))
 
 
 def _work(part: Part, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
