@@ -10,6 +10,9 @@ import pytest
 
 from tests import harness
 
+if "COVERAGE_PROCESS_CONFIG" in os.environ:
+    import tests.told.sitecustomize  # noqa: F401
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[harness.Processes]:

@@ -47,7 +47,10 @@ __all__ = [
 
 ROOT = Path(__file__).resolve().parent.parent
 PYNC = (sys.executable, "-m", "pync")
+# With PYNC_TEST_EVENTS set every pync tells all its events, also what it shows in words or not at all.
+_EVENTS = bool(os.environ.get("PYNC_TEST_EVENTS"))
 _MEASURED = "COVERAGE_PROCESS_CONFIG" in os.environ
+_TOLD = ROOT / "tests" / "told"  # a sitecustomize for both
 PATIENCE = 20.0  # seconds; far beyond what anything here takes, so that a loaded machine fails nothing
 
 PEERS = ("nc.openbsd", "nc.traditional", "ncat", "socat", "busybox")
@@ -67,7 +70,7 @@ def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]
     # PYTHONDONTWRITEBYTECODE would compile pync anew in each process: no installation is like that
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "PYNC_SECRET", "PYTHONDONTWRITEBYTECODE"):
         env.pop(name, None)
-    env["PYTHONPATH"] = str(ROOT)
+    env["PYTHONPATH"] = os.pathsep.join((str(_TOLD), str(ROOT))) if _MEASURED or _EVENTS else str(ROOT)
     for name, value in (extra or {}).items():
         if value is None:
             env.pop(name, None)
@@ -76,12 +79,8 @@ def environment(extra: Mapping[str, str | None] | None = None) -> dict[str, str]
     return env
 
 
-# With PYNC_TEST_EVENTS set every pync tells all its events, also what it shows in words or not at all.
-_TOLD = ROOT / "tests" / "told"
-
-
 def _events_file() -> str | None:
-    if not os.environ.get("PYNC_TEST_EVENTS"):
+    if not _EVENTS:
         return None
     fd, path = tempfile.mkstemp(prefix="pync-events-")
     os.close(fd)
@@ -159,8 +158,7 @@ class Process:
         self.argv = [os.fspath(word) for word in argv]
         self._told = _events_file() if "pync" in self.argv else None
         if self._told is not None:
-            path = os.pathsep.join((str(_TOLD), str(ROOT)))
-            env = {"PYNC_TEST_EVENTS_FILE": self._told, "PYTHONPATH": path, **(env or {})}
+            env = {"PYNC_TEST_EVENTS_FILE": self._told, **(env or {})}
         self.port = 0
         self._checked = False
         self.popen = subprocess.Popen(

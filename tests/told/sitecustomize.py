@@ -1,9 +1,11 @@
-"""Imported by Python at its start: makes every `pync` tell its events to a file as well, whatever it shows.
+"""Imported by Python at its start: what a process tells of itself besides what it does.
 
-tests/harness.py puts this folder on the path of the processes of a run with PYNC_TEST_EVENTS=1, and holds
-each line against the schema when the process is over.
+With PYNC_TEST_EVENTS=1 every `pync` writes its events to a file as well, whatever it shows; tests/harness.py
+holds each line against the schema when the process is over. While coverage is measured, threads are measured
+too that are started without `threading`, which coverage knows nothing of.
 """
 
+import _thread
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -56,3 +58,22 @@ def _wrap(views):
 
 if "PYNC_TEST_EVENTS_FILE" in os.environ:
     sys.meta_path.insert(0, _Finder())
+
+
+def measure_threads():
+    import threading
+
+    start = _thread.start_new_thread
+
+    def measured(function, *arguments):
+        def run(*args, **kwargs):
+            sys.settrace(threading.gettrace())
+            function(*args, **kwargs)
+
+        return start(run, *arguments)
+
+    _thread.start_new_thread = measured
+
+
+if "COVERAGE_PROCESS_CONFIG" in os.environ:
+    measure_threads()
