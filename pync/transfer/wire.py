@@ -31,8 +31,10 @@ OUT_SIZE = 256 << 10
 # One record of ours. Smaller ones would stay in a core's own cache, and are slower all the same: each costs
 # both ends system calls, and hands the processor to and fro between them.
 SEAL_STEP = 1 << 20
-# One write of plain bytes, to a channel that encrypts them itself.
+# One write of plain bytes, to a channel that encrypts them itself; and a record where one takes longer than
+# QUICK seconds, since the other end has nothing of a record before it has all of it.
 PLAIN_STEP = 128 << 10
+QUICK = 0.1
 INBOX_MAX = 4 * proto.WINDOW
 
 
@@ -81,6 +83,7 @@ class Wire(Link):
         self._inbox: deque[proto.Frame] = deque()
         self._spare: memoryview | None = None
         self._plain: memoryview = memoryview(b"")
+        self._step = PLAIN_STEP
 
     def keepalive(self) -> None:
         """Say that we are busy, not dead, if that can be said without waiting."""
@@ -341,19 +344,22 @@ class Wire(Link):
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
         if not self._plain:
             self._plain = aligned_buffer(SEAL_STEP if self._sealer is not None else PLAIN_STEP)
-        plain = self._plain
         done = 0
         while done < count:
-            got = read_fully(fd, plain[: min(len(plain), count - done)], offset + done)
+            plain = self._plain[: min(self._step, count - done)]
+            got = read_fully(fd, plain, offset + done)
             if not got:
                 break
             hasher.update(plain[:got])
+            begin = self.loop.now()
             if self._sealer is not None:
                 size = self._sealer.seal_into(plain[:got], self._seal_out)
                 self._backlog = self._seal_out[:size]
             else:
                 self._backlog = plain[:got]
             await self.flush()
+            quick = self.loop.now() - begin < QUICK
+            self._step = min(2 * self._step, len(self._plain)) if quick else max(self._step // 2, PLAIN_STEP)
             done += got
             self.body_sent += got
         return done

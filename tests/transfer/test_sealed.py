@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 
 from pync.proto import secret
 from pync.proto.transfer import ProtocolError
-from pync.transfer import sink
+from pync.transfer import sink, wire
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
 from pync.transfer.root import Refused
@@ -136,6 +136,24 @@ def test_large_file_with_a_secret(large: Path, out: Path) -> None:
     result = _run(large, out)
     assert result.codes == (0, 0), result.errors()
     assert (out / "large").read_bytes() == large.read_bytes()
+
+
+@pytest.mark.parametrize(("quick", "largest"), [(1e9, 1 << 20), (0.0, 128 << 10)])
+def test_records_grow_while_the_network_takes_them_at_once(
+    large: Path, out: Path, monkeypatch: pytest.MonkeyPatch, quick: float, largest: int
+) -> None:
+    sizes = []
+    seal_into = secret.Sealer.seal_into
+
+    def spy(self: secret.Sealer, plain: memoryview, out: memoryview, *, last: bool = False) -> int:
+        sizes.append(len(plain))
+        return seal_into(self, plain, out, last=last)
+
+    monkeypatch.setattr(secret.Sealer, "seal_into", spy)
+    monkeypatch.setattr(wire, "QUICK", quick)
+    assert _run(large, out).codes == (0, 0)
+    body = [size for size in sizes if size >= 128 << 10]
+    assert (body[0], max(body)) == (128 << 10, largest)
 
 
 @pytest.mark.usefixtures("threads")
