@@ -200,6 +200,13 @@ def test_datagrams_are_read_until_there_are_none():
     assert (between.source.reads, between.sink.messages) == (3, [b"one", b"two"])
 
 
+def test_an_empty_datagram_is_passed_on_like_any_other():
+    between = Between(boundaries=True)
+    between.give(b"", b"x")
+    assert between.sink.messages == [b"", b"x"]
+    assert between.source._on_write is None
+
+
 def test_others_get_their_turn():
     between = Between()
     between.sink.capacity = 1 << 30
@@ -391,6 +398,15 @@ def test_a_failure_says_in_which_half_it_was(filling):
     between.give(b"data")
     assert between.owner.told == [(PIPE, filling)]
     assert between.counted == ((0, 0) if filling else (4, 0))
+
+
+def test_a_read_that_fails_after_a_write_is_the_sources():
+    between = Between()
+    between.sink.capacity = 1 << 20
+    between.source._plan.extend([1 << 16, PIPE])
+    between.give(bytes(1 << 16), b"never")
+    assert between.owner.told == [(PIPE, True)]
+    assert between.counted == (1 << 16, 1 << 16)
 
 
 # the last moment

@@ -45,7 +45,9 @@ def test_leaving_says_the_unfinished_line_first():
     room = room_of("ann", "bob")
     assert room.feed("ann", b"bye") == []
     assert room.leave("ann") == [Said(b"<ann> bye\n", "ann"), Said(b"* ann left\n", "ann")]
-    assert lines(room.join("again", "ann"))[1] == "* ann joined\n"
+    welcome, joined = lines(room.join("again", "ann"))
+    assert welcome.endswith("; here: bob\n")
+    assert joined == "* ann joined\n"
 
 
 def test_crlf_and_empty_lines():
@@ -100,6 +102,7 @@ def test_other_slashes_are_text():
 def test_names_given_at_the_door_are_made_fit_and_unique():
     room = room_of("ann")
     assert b"you are ann-2," in room.join(1, "ann")[0].data
+    assert b"you are ann-4," in room_of("ann", "ann-3").join(1, "ann")[0].data
     assert b"you are evil," in room.join(2, "<e v\x1bil>\n")[0].data
     assert b"you are user1," in room.join(3, "<>")[0].data
     long = room.join(4, "x" * 99)[0].data.split()[3]
@@ -134,16 +137,23 @@ def test_a_line_of_just_the_longest_length_is_one_piece():
     assert lines(room.feed("ann", b"\n")) == ["<ann> " + "x" * MAX_LINE + "\n"]
 
 
+def test_a_line_of_one_byte_more_is_two_pieces():
+    said = room_of("ann").feed("ann", b"x" * (MAX_LINE + 1) + b"\n")
+    assert [len(line) for line in lines(said)] == [7 + MAX_LINE, 7 + 1]
+
+
 def test_the_pieces_of_a_line_are_no_commands():
     said = room_of("ann").feed("ann", b"/nick " + b" " * MAX_LINE + b"zoe\n" + b"y" * MAX_LINE + b"/nick a\n")
     assert not any(one.private for one in said)
     assert lines(said)[-1] == "<ann> /nick a\n"
 
 
-def test_pieces_keep_characters_whole():
-    said = room_of("ann").feed("ann", b"x" + "é".encode() * MAX_LINE + b"\n")
+@pytest.mark.parametrize("character", ["é", "日", "😀"])
+@pytest.mark.parametrize("before", range(4))
+def test_pieces_keep_characters_whole(character, before):
+    said = room_of("ann").feed("ann", b"x" * before + character.encode() * MAX_LINE + b"\n")
     text = "".join(line[6:-1] for line in lines(said))
-    assert text == "x" + "é" * MAX_LINE
+    assert text == "x" * before + character * MAX_LINE
 
 
 @pytest.mark.parametrize("filling", [b"x", b"\x80"])

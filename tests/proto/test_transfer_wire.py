@@ -95,6 +95,8 @@ def test_a_frame() -> None:
 def test_the_numbers_of_the_frames() -> None:
     names = "BEGIN READY ENTRY ANSWER MATCH RUN HOLE PACKED END CONFIRM DONE FINISH SUMMARY BYE ABORT"
     assert [getattr(proto, name) for name in names.split()] == list(range(1, 16))
+    assert (proto.SENDS, proto.RECEIVES, proto.FLAG_SECRET, proto.FLAG_AES) == (1, 2, 1, 2)
+    assert (proto.INLINE_MAX, proto.EAGER_MAX) == (64 << 10, 1 << 20)
     assert (proto.PAKE, proto.PROOF, proto.KEEPALIVE, proto.WINDOW) == (32, 33, 128, 4096)
 
 
@@ -177,6 +179,12 @@ MESSAGES: list[tuple[Callable[..., bytes], Callable[[bytes], object], object, by
         messages.parse_entry,
         messages.Entry(messages.FILE, b"f", 0, 0, 3, messages.INLINE, b"", b"abc", b"DI"),
         b"\x01\x02\0\0" + bytes(8) + number(3, U64) + b"\0\x01f" + b"\x02DIabc",
+    ),
+    (
+        messages.pack_entry,
+        messages.parse_entry,
+        messages.Entry(messages.DIRECTORY),
+        b"\x02\0\0\0" + bytes(16) + b"\0\0",
     ),
     (
         messages.pack_answer,
