@@ -144,7 +144,10 @@ class _Route:
         """A channel on which that proxy listens for requests."""
         proxy = self.proxies[index]
         if index == 0:
-            channel: Channel = await self.dial_tcp(proxy.host, proxy.port, self.deadline)
+            try:
+                channel: Channel = await self.dial_tcp(proxy.host, proxy.port, self.deadline)
+            except (NetworkError, TimedOut) as error:  # its address is not what the user asked for
+                raise type(error)(f"proxy {proxy}: {error.message}", hint=error.hint) from None
         else:
             before = self.proxies[index - 1]
             host, port = (await self.targets(before, proxy.host, proxy.port))[0]

@@ -40,6 +40,13 @@ def test_a_file_that_is_no_socket_is_1(processes, tmp_path):
     one_line(done.err)
 
 
+def test_a_proxy_that_refuses_is_told_from_its_target(processes):
+    proxy = f"http://127.0.0.1:{free_port()}"
+    done = processes.run("connect", "--proxy", proxy, "127.0.0.1", "9")
+    assert done.code == 1
+    assert one_line(done.err).startswith(f"pync: proxy {proxy}: connect ")
+
+
 def test_retry_for_used_up_is_1_with_the_last_reason(processes):
     port = free_port()
     start = time.monotonic()
