@@ -23,6 +23,20 @@ def test_lf_becomes_crlf_and_crlf_stays(lines, wire):
     assert Crlf().feed(lines) == wire
 
 
+@pytest.mark.parametrize(
+    ("pieces", "wire"),
+    [
+        ([b"a\r", b"\nb"], b"a\r\nb"),
+        ([b"a\r", b"b\n"], b"a\rb\r\n"),
+        ([b"\ra", b"\n"], b"\ra\r\n"),
+        ([b"a\r", b"", b"\n"], b"a\r\n"),
+    ],
+)
+def test_a_pair_in_two_reads_is_a_pair(pieces, wire):
+    filter_ = Crlf()
+    assert b"".join(filter_.feed(piece) for piece in pieces) == wire
+
+
 @given(of_bytes(b"\r\nab\0"), places)
 def test_cuts_do_not_matter(data, where):
     filter_ = Crlf()

@@ -44,6 +44,21 @@ def test_negotiation_is_answered_and_taken_out(wire, clean, replies):
     assert client.replies() == b""
 
 
+@pytest.mark.parametrize(
+    ("pieces", "clean"),
+    [
+        ([b"\r", b"\0"], b"\r"),
+        ([b"a\r", b"\0bc"], b"a\rbc"),
+        ([b"a\r", b"x\0"], b"a\rx\0"),
+        ([b"\ra", b"\0b"], b"\ra\0b"),
+        ([b"a\r", b"", b"\0b"], b"a\rb"),
+    ],
+)
+def test_a_nul_goes_with_the_cr_of_the_read_before(pieces, clean):
+    client = Telnet()
+    assert b"".join(client.feed(piece) for piece in pieces) == clean
+
+
 telnet_bytes = st.one_of(
     of_bytes(bytes((IAC, SB, SE, WILL, WONT, DO, DONT, NOP, ECHO)) + b"\r\0\na"), st.binary(max_size=60)
 )
