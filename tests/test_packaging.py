@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -45,20 +47,35 @@ def test_the_version_is_said(processes):
     assert processes.run("--version").out.decode().split()[:2] == ["pync", pync.__version__]
 
 
-@pytest.mark.slow
-def test_builds_are_complete_and_reproducible(tmp_path):
-    source = tmp_path / "source"
+def test_each_dependency_says_what_it_is_for():
+    readme = (ROOT / "README.md").read_text()
+    said = readme.partition("## Dependencies\n")[2].partition("\n## ")[0]
+    names = [re.match(r"[a-z0-9]+", line)[0] for line in PROJECT["project"]["dependencies"]]
+    assert names
+    assert [name for name in names if f"`{name}`" not in said] == []
+
+
+def build(scratch: Path, *places: str) -> list[Path]:
+    """The sdist and the wheel of this checkout, once into each of `places`."""
+    source = scratch / "source"
     skip = shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis", "__pycache__", "dist")
     shutil.copytree(ROOT, source, ignore=skip)
     code = (
         "import sys; from hatchling.build import build_sdist, build_wheel;"
         "build_sdist(sys.argv[1]); build_wheel(sys.argv[1])"
     )
-    built = []
-    for name in ("one", "two"):
-        command = (sys.executable, "-c", code, tmp_path / name)
+    for place in places:
+        command = (sys.executable, "-c", code, scratch / place)
         subprocess.run(command, cwd=source, check=True, capture_output=True, env=environment())
-        built.append({path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())})
+    return [scratch / place for place in places]
+
+
+@pytest.mark.slow
+def test_builds_are_complete_and_reproducible(tmp_path):
+    built = [
+        {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+        for place in build(tmp_path, "one", "two")
+    ]
     assert built[0].keys() == built[1].keys()
     for name, data in built[0].items():
         assert data == built[1][name], f"{name} differs from build to build"
@@ -67,3 +84,21 @@ def test_builds_are_complete_and_reproducible(tmp_path):
     assert "pync/py.typed" in names
     for target in shared_data().values():
         assert any(name.endswith(".data/data/" + target) for name in names), target
+
+
+@pytest.mark.slow
+def test_a_wheel_is_installed_with_its_pages_and_works(tmp_path, processes):
+    """Without its dependencies, which would come over the network: `connect` needs none."""
+    (place,) = build(tmp_path, "dist")
+    wheel, home = next(place.glob("*.whl")), tmp_path / "home"
+    pip = ("-m", "pip", "--disable-pip-version-check", "--python", home)
+    for words in (("-m", "venv", "--without-pip", home), (*pip, "install", "-q", "--no-deps", wheel)):
+        subprocess.run((sys.executable, *words), check=True, capture_output=True, env=environment())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        client = processes.spawn(
+            home / "bin/pync", "connect", "-zv", "127.0.0.1", port, env={"PYTHONPATH": None}
+        )
+        assert client.finish() == (0, b"", f"connected to 127.0.0.1:{port}\n")
+    for target in shared_data().values():
+        assert (home / target).is_file(), target
