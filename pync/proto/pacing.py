@@ -26,7 +26,7 @@ class TokenBucket:
     def allowance(self, now: float) -> int:
         """How many bytes may go now; 0 while there is less than a chunk, which is not worth a system call."""
         self._refill(now)
-        return 0 if self._tokens < self._chunk * _NEARLY else max(0, int(self._tokens + _HAIR))
+        return 0 if self._tokens < self._chunk * _NEARLY else int(self._tokens + _HAIR)
 
     def spend(self, count: int, now: float) -> None:
         """`count` bytes went. More than the allowance is a debt paid by waiting: a datagram cannot be cut."""

@@ -202,9 +202,9 @@ def test_datagrams_are_read_until_there_are_none():
 
 def test_an_empty_datagram_is_passed_on_like_any_other():
     between = Between(boundaries=True)
+    between.source.capacity = 0  # who waits for the wrong thing waits for ever
     between.give(b"", b"x")
     assert between.sink.messages == [b"", b"x"]
-    assert between.source._on_write is None
 
 
 def test_others_get_their_turn():
@@ -247,6 +247,14 @@ def test_a_rate_waits_and_a_limit_under_it_is_exact():
     assert (between.counted, between.owner.told) == ((120, 120), ["limit", "ended"])
     between.pump.stop()
     assert between.loop.timers == []
+
+
+def test_the_last_byte_of_a_limit_waits_for_its_rate_too():
+    between = Between(rate=1000.0, limit=51)
+    between.give(b"x" * 100)
+    assert (between.counted, len(between.loop.timers)) == ((50, 50), 1)
+    between.loop.forward(0.06)
+    assert between.counted == (51, 51)
 
 
 # past the source

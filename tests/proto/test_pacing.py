@@ -87,6 +87,20 @@ def test_a_burst_that_was_asked_for():
     assert TokenBucket(1000, burst=0).allowance(START + 5) == 1
 
 
+def test_what_is_spent_late_was_saved_up_to_the_burst_only():
+    bucket = TokenBucket(1000)
+    assert bucket.allowance(START) == 50
+    assert bucket.allowance(START + 10) == 250
+    bucket.spend(50, START + 11)
+    assert bucket.allowance(START + 11) == 200
+
+
+def test_when_is_told_from_now_on():
+    bucket = TokenBucket(1000)
+    bucket.spend(50, START)
+    assert bucket.ready_at(START + 0.03) == pytest.approx(START + 0.05)
+
+
 def test_time_passes_while_bytes_are_spent():
     bucket = TokenBucket(1000)
     bucket.allowance(START)

@@ -141,19 +141,20 @@ def test_what_could_not_be_sent_goes_first_and_in_order_after_a_rest() -> None:
 
 
 def test_each_answer_lifts_a_lowered_ceiling_by_one() -> None:
-    host = host_with(8)
+    host = host_with(20)
     steps = Steps(host, ceiling=8)
     probes = [steps.scheduler.sent(host, code, 0, START, None) for code in steps.take(START)[1]]
     steps.scheduler.later(host, [8], 0, START)  # seven were in flight: that many may be
     assert steps.quiet(START + 1)
-    for number, probe in enumerate(probes[:2]):
-        steps.scheduler.answered(probe, START + 1)
-        assert steps.scheduler.in_flight == 6 - number
+    steps.scheduler.answered(probes[0], START + 1)
+    assert steps.scheduler.in_flight == 6
     assert list(steps.take(START + 1)[1]) == [8]
+    assert list(steps.take(START + 1)[1]) == [9]
+    assert steps.quiet(START + 1)
 
 
 def test_a_silent_probe_lifts_the_ceiling_too() -> None:
-    hosts = host_with(2, "one"), host_with(2, "two")
+    hosts = host_with(2, "one"), host_with(4, "two")
     steps = Steps(*hosts, ceiling=4, retries=0, timeout=1.0)
     batches = [steps.take(START) for _ in hosts]
     steps.scheduler.sent(hosts[0], 1, 0, START, None)
@@ -161,9 +162,14 @@ def test_a_silent_probe_lifts_the_ceiling_too() -> None:
     steps.scheduler.later(hosts[1], list(batches[1][1]), 0, START)
     assert steps.quiet(START + 0.5)
     assert len(steps.scheduler.expired(START + 1)) == 2
-    for _ in range(2):
-        assert len(steps.take(START + 1)[1]) == 1
+    assert [list(steps.take(START + 1)[1]) for _ in range(3)] == [[1], [2], [3, 4]]
     assert steps.quiet(START + 1)
+
+
+def test_at_least_one_probe_may_be_in_flight() -> None:
+    steps = Steps(host_with(3), ceiling=0)
+    assert list(steps.take(START)[1]) == [1]
+    assert steps.quiet(START)
 
 
 # answers
