@@ -1,0 +1,128 @@
+"""What send and recv ask at the terminal: the secret, without echo, and whether to take what comes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from pync.errors import LocalError, UsageError
+from pync.transfer import ask
+from tests.harness import PATIENCE, Processes, environment
+
+SECRET = "7-otter-violin"
+Typing = Callable[..., pexpect.spawn]
+
+
+@pytest.fixture
+def typing(tmp_path: Path) -> Iterator[Typing]:
+    """`typing("send", ...)`: pync at a terminal of its own, in `tmp_path`."""
+    with ExitStack() as stack:
+
+        def start(*words: str) -> pexpect.spawn:
+            child = pexpect.spawn(
+                sys.executable,
+                ["-m", "pync", *words],
+                env=environment({"TERM": "xterm"}),  # type: ignore[arg-type]
+                cwd=str(tmp_path),
+                timeout=PATIENCE,
+            )
+            stack.callback(child.close, force=True)
+            return child
+
+        yield start
+
+
+def ended(child: pexpect.spawn) -> tuple[int | None, str]:
+    """Its exit status and what it said since the last `expect`."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    return child.exitstatus, child.before.decode()
+
+
+def test_a_secret_is_typed_unseen(processes: Processes, typing: Typing, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("hello")
+    receiver = processes.listen("-o", f"{tmp_path}/to/", f"--secret={SECRET}", "127.0.0.1:0", command="recv")
+    child = typing("send", "--secret", f"127.0.0.1:{receiver.port}", "file")
+    child.expect("secret: ")
+    child.sendline(SECRET)
+    code, said = ended(child)
+    assert (code, receiver.wait().code) == (0, 0)
+    assert SECRET not in said
+    assert (tmp_path / "to" / "file").read_text() == "hello"
+
+
+def test_no_secret_typed_is_none(typing: Typing, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("hello")
+    child = typing("send", "--secret", "127.0.0.1:1", "file")
+    child.expect("secret: ")
+    child.sendline("")
+    code, said = ended(child)
+    assert code == 2
+    assert "no secret was typed" in said
+
+
+@pytest.mark.parametrize(("answer", "taken"), [("y", True), ("YES", True), ("n", False), ("", False)])
+def test_whoever_sits_at_the_terminal_is_asked_before_the_first_file(
+    processes: Processes, typing: Typing, tmp_path: Path, answer: str, taken: bool
+) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    (source / "photo").write_text("x" * 2048)
+    child = typing("recv", "127.0.0.1:0", "--port-file", "port", "--retry-for", "0s")
+    child.expect("listening")
+    port = (tmp_path / "port").read_text().strip() if (tmp_path / "port").exists() else ""
+    if not port:
+        child.expect(r":(\d+)")
+        port = child.match[1].decode()
+    sender = processes.pync("send", f"127.0.0.1:{port}", f"{source}/photo", "--retry-for", "0s")
+    child.expect(r"sends photo \(2.0 KiB\). Accept\? \[y/N\] ")
+    child.sendline(answer)
+    code, _ = ended(child)
+    sent = sender.wait()
+    assert (code == 0, sent.code == 0) == (taken, taken)
+    assert (tmp_path / "photo").exists() == taken
+
+
+def test_where_the_secret_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from the file\nand more\n")
+    assert ask.secret_from(None, None, makes=3) == (None, False)
+    assert ask.secret_from("words", None, makes=3) == ("words", False)
+    assert ask.secret_from(None, str(file), makes=3) == ("from the file", False)
+    monkeypatch.setenv("PYNC_SECRET", "from the environment")
+    assert ask.secret_from("", None, makes=3) == ("from the environment", False)
+    monkeypatch.delenv("PYNC_SECRET")
+    made, new = ask.secret_from("", None, makes=3)
+    assert new
+    assert made is not None
+    assert len(made.split("-")) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "no such file"), ("\nsecond\n", "its first line is empty")]
+)
+def test_a_secret_file_that_holds_none(tmp_path: Path, text: str | None, words: str) -> None:
+    file = tmp_path / "secret"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(LocalError, match=words):
+        ask.secret_from(None, str(file), makes=3)
+
+
+def test_where_there_is_no_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def no_terminal(path: str, *rest: int) -> int:
+        if path == "/dev/tty":
+            raise OSError(6, "no such device")
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", no_terminal)
+    with pytest.raises(UsageError, match="nobody can be asked"):
+        ask.secret_from("", None, makes=None)
