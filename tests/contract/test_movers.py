@@ -88,6 +88,29 @@ def test_what_waits_is_kept_while_others_use_the_same_buffer():
     assert not mover.pending
 
 
+def test_an_answer_that_waits_is_kept_too():
+    sink = memory(capacity=1)
+    mover = CopyMover(memory(), sink)
+    mover.inject(b"answer")
+    assert (mover.drain(), mover.drain()) == (1, SINK_WRITE)
+    sink.capacity = 100
+    assert mover.drain() == 5
+    assert sink.outgoing == b"answer"
+
+
+@pytest.mark.parametrize(
+    ("options", "transparent"),
+    [
+        ({}, True),
+        ({"tap_in": print}, False),
+        ({"tap_out": print}, False),
+        ({"transforms": (object(),)}, False),
+    ],
+)
+def test_what_nobody_sees_or_changes_may_be_overtaken(options, transparent):
+    assert CopyMover(memory(), memory(), **options).transparent is transparent
+
+
 def test_an_empty_datagram_to_a_stream_is_nothing():
     mover = CopyMover(memory(b"", boundaries=True), memory())
     assert mover.fill(ALL) == 0
