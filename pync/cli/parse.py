@@ -67,9 +67,15 @@ def _reject_foreign_program(arguments: list[str]) -> None:
             f"no such command: {first}",
             hint=f"did you mean: {habits.shell([*['pync', close[0]], *arguments[1:]])}",
         )
-    meant = _misplaced(arguments) or habits.translate(arguments)
+    meant = _misplaced(arguments) or habits.translate(arguments) or _own_option(first)
     what = f"no such option: {first}" if first.startswith("-") else f"no such command: {first}"
     raise UsageError(what, hint=f"did you mean: {meant}" if meant else "the commands: " + ", ".join(OPTIONS))
+
+
+def _own_option(word: str) -> str | None:
+    """`--verison`."""
+    close = difflib.get_close_matches(word, ("--version", "--help", "--install-completion"), n=1, cutoff=0.7)
+    return f"pync {close[0]}" if close else None
 
 
 def _misplaced(arguments: list[str]) -> str | None:

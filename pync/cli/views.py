@@ -39,6 +39,10 @@ class View:
         self._next_tick = time.monotonic() + _JSON_TICK
         self._scan = _scan_view(command, options)
         self._digests: dict[str, str] = {}  # of the last file from or to each peer
+        self._shares_terminal = (
+            command == "recv" and getattr(options, "output", None) in (None, "-") and _tty(1)
+        )
+        self._last_words = True
         # Asked for, or on a terminal that the data does not go to as well.
         wanted = options.progress
         if wanted is None:
@@ -103,7 +107,9 @@ class View:
                 if len(self._digests) > _PEERS:
                     self._digests.clear()  # peers that were cut off left theirs here
                 self._digests[str(facts.get("peer") or "")] = facts["digest"]
-            if kind == "summary" or (kind == "closed" and self._progress.used):
+            if kind == "file" and not facts.get("name") and self._shares_terminal:
+                self._last_words = False  # a stream went there: figures would stand in the middle of it
+            if (kind == "summary" and self._last_words) or (kind == "closed" and self._progress.used):
                 needed = 0  # whoever watches the live line gets its last figures
                 self._progress.forget()
         if kind == "summary" and "files" in facts:
@@ -192,10 +198,14 @@ def _quiet_place(command: str, options: Shared) -> bool:
         return True
     if getattr(options, "keep_open", False):
         return False
+    return not _tty(1)
+
+
+def _tty(fd: int) -> bool:
     try:
-        return not os.isatty(1)
+        return os.isatty(fd)
     except OSError:
-        return True
+        return False
 
 
 def say_failure(error: PyncError, *, json: bool) -> None:

@@ -23,6 +23,7 @@ from pync.transfer.serving import GOODBYE, Busy, CutAtTheEnd, Seat, verdict
 from pync.transfer.sink import OutputClosed
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import Channel
+from pync.transport.stdio import kind_of
 
 
 async def run(loop: Loop, options: RecvOptions, report: Report) -> ExitCode:
@@ -123,6 +124,9 @@ class Receiving(Exchange):
         reception, partner = self._known[begin.token]
         if begin.size != messages.UNKNOWN_SIZE:
             partner.total = begin.size
+        to_stdout = begin.paths == 1 and not begin.name and self._options.output in (None, "-")
+        if to_stdout and kind_of(1) == "terminal":
+            self._progress.stop()  # a live line would run through the data
         self.met()
         self.begin(wire, partner)
         try:

@@ -186,3 +186,13 @@ def test_options_reject_unknown_names_and_hide_secrets() -> None:
 def test_a_default_spelt_out_equals_one_left_out() -> None:
     assert opt.ListenOptions(grace=2.0) == opt.ListenOptions()
     assert opt.ListenOptions(grace=3.0) != opt.ListenOptions()
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("--verison", "--version"), ("--hlep", "--help"), ("--instal-completion", "--install-completion")],
+)
+def test_a_typo_of_an_option_of_pync_itself(word: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"no such option: {word}") as failure:
+        parse([word])
+    assert failure.value.hint == f"did you mean: pync {meant}"
