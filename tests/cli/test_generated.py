@@ -177,12 +177,24 @@ def test_powershell_completes() -> None:
     assert done.stdout.split() == ["quit"]
 
 
-def test_typers_own_completion_is_there(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": PATH, "SHELL": "/bin/bash", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "pync", "--install-completion", "bash"]
-    done = subprocess.run(words, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
-    assert any(path.is_file() and "pync" in path.read_text() for path in tmp_path.rglob("*"))
+@pytest.mark.parametrize(
+    ("shell", "place"),
+    [
+        ("bash", ".bash_completions/pync.sh"),
+        ("zsh", ".zfunc/_pync"),
+        ("fish", ".config/fish/completions/pync.fish"),
+    ],
+)
+def test_typers_own_completion_is_installed(shell: str, place: str, tmp_path: Path) -> None:
+    program = tool(shell)
+    env = {"HOME": str(tmp_path), "PATH": PATH, "SHELL": program, "PYTHONPATH": str(ROOT)}
+    # It asks who started it, so the shell must not make room for it by leaving.
+    line = f"'{sys.executable}' -m pync --install-completion; true"
+    done = subprocess.run([program, "-c", line], capture_output=True, text=True, env=env, check=False)
+    assert (tmp_path / place).exists(), done.stdout + done.stderr
+    assert "_PYNC_COMPLETE" in (tmp_path / place).read_text()
+    read = subprocess.run([program, "-n", tmp_path / place], capture_output=True, env=env, check=False)
+    assert (read.returncode, read.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(
