@@ -20,17 +20,18 @@ _CLEARLY = 1.1
 _NEVER = 1 << 62
 _REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EXDEV})
 _F_SETPIPE_SZ = 1031
+_NOW = getattr(os, "SPLICE_F_NONBLOCK", 0) | getattr(os, "SPLICE_F_MOVE", 0)
 
 
 class KernelMover:
     """What they share: `fill` goes on until a side is not ready or a turn's worth is moved, because the
-    bookkeeping around each call would cost more than the call. An error after some progress is kept for the
-    next `fill`, so that what moved is counted first."""
+    bookkeeping around each call would cost more than the call. What stopped it after some progress is kept
+    for the next `fill`, so that what moved is counted first."""
 
     held = 0  # taken from the source, not yet in the sink
 
     def __init__(self) -> None:
-        self._kept: OSError | Refused | None = None
+        self._kept: OSError | Refused | int | None = None
 
     @property
     def pending(self) -> bool:
@@ -38,30 +39,50 @@ class KernelMover:
 
     def fill(self, limit: int) -> int | None:
         if self._kept is not None:
-            kept, self._kept = self._kept, None
-            raise kept
+            return self._keep_no_longer()
+        step = self._step
+        end = min(_TURN, limit)
         moved = 0
-        while moved < limit and moved < _TURN:
+        while moved < end and not self.held:
+            left = end - moved
             try:
-                count = self._step(min(limit - moved, _BURST))
-            except (OSError, Refused) as error:
-                if not moved and not self.held:
-                    raise
-                self._kept = error
-                return moved + self._late()
-            if count is None or count < 0:
-                return moved or count
-            moved += count
-            if self.held:
+                count = step(min(_BURST, left))
+            except BlockingIOError:
+                not_ready = self._not_ready()
+                if not moved:
+                    return not_ready
+                self._kept = not_ready
                 break
+            except OSError as error:
+                told = _told(error)
+                moved += self._late()
+                if not moved:
+                    raise told from None
+                self._kept = told
+                break
+            if not count:
+                return moved or None
+            moved += count
         return moved
+
+    def _keep_no_longer(self) -> int:
+        kept, self._kept = self._kept, None
+        if isinstance(kept, Exception):
+            raise kept
+        assert kept is not None
+        return kept
+
+    def _step(self, limit: int) -> int:
+        """Bytes taken from the source, 0 at its end; BlockingIOError for not now."""
+        raise NotImplementedError
+
+    def _not_ready(self) -> int:
+        """Which readiness helps after a BlockingIOError of `_step`."""
+        raise NotImplementedError
 
     def _late(self) -> int:
         """Bytes that the failing step took before it failed."""
         return 0
-
-    def _step(self, limit: int) -> int | None:
-        raise NotImplementedError
 
     def drain(self) -> int:
         return 0
@@ -81,37 +102,39 @@ class HoldingMover(KernelMover):
         super().__init__()
         self._just_took = 0
 
-    def _take(self, limit: int) -> int | None:
-        """Bytes taken from the source and held from now on; None at its end, negative for not now."""
+    def _take(self, limit: int) -> int:
+        """Bytes taken from the source and held from now on, 0 at its end; BlockingIOError for not now."""
         raise NotImplementedError
 
     def _give(self) -> int:
-        """Bytes of those held that the sink took; -1 for not now."""
+        """Bytes of those held that the sink took; BlockingIOError for not now."""
         raise NotImplementedError
 
-    def _step(self, limit: int) -> int | None:
+    def _step(self, limit: int) -> int:
         self._just_took = 0
-        count = self._take(limit)
-        if count is None or count < 0:
-            return count
-        self.held = self._just_took = count
-        while self.held:
-            gone = self._give()
-            if gone < 0:
-                break
-            self.held -= gone
+        self.held = self._just_took = count = self._take(limit)
+        try:
+            while self.held:
+                self.held -= self._give()
+        except BlockingIOError:
+            pass  # `drain` goes on
         return count
+
+    def _not_ready(self) -> int:
+        return SOURCE_READ
 
     def _late(self) -> int:
         return self._just_took
 
     def drain(self) -> int:
         if self._kept is not None:
-            kept, self._kept = self._kept, None
-            raise kept
-        count = self._give()
-        if count < 0:
+            self._keep_no_longer()
+        try:
+            count = self._give()
+        except BlockingIOError:
             return SINK_WRITE
+        except OSError as error:
+            raise _told(error) from None
         self.held -= count
         return count
 
@@ -124,12 +147,11 @@ class SpliceMover(HoldingMover):
         self._source_fd, self._sink_fd = source_fd, sink_fd
         self._pipe_out, self._pipe_in = _big_pipe()
 
-    def _take(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._pipe_in, limit)
-        return count if count > 0 else (SOURCE_READ if count < 0 else None)
+    def _take(self, limit: int) -> int:
+        return os.splice(self._source_fd, self._pipe_in, limit, None, None, _NOW)
 
     def _give(self) -> int:
-        return _splice(self._pipe_out, self._sink_fd, self.held)
+        return os.splice(self._pipe_out, self._sink_fd, self.held, None, None, _NOW)
 
     def rescue(self) -> bytes:
         parts = []
@@ -155,11 +177,11 @@ class PipeMover(KernelMover):
         self._poll = select.poll()
         self._poll.register(source_fd, select.POLLIN)
 
-    def _step(self, limit: int) -> int | None:
-        count = _splice(self._source_fd, self._sink_fd, limit)
-        if count >= 0:
-            return count or None
-        # Which side is not ready? A source that has something leaves only the sink.
+    def _step(self, limit: int) -> int:
+        return os.splice(self._source_fd, self._sink_fd, limit, None, None, _NOW)
+
+    def _not_ready(self) -> int:
+        # A source that has something leaves only the sink.
         return SINK_WRITE if self._poll.poll(0) else SOURCE_READ
 
 
@@ -170,8 +192,11 @@ class SendfileMover(KernelMover):
         super().__init__()
         self._source_fd, self._sink_fd = source_fd, sink_fd
 
-    def _step(self, limit: int) -> int | None:
-        return _sendfile(self._sink_fd, self._source_fd, limit)
+    def _step(self, limit: int) -> int:
+        return os.sendfile(self._sink_fd, self._source_fd, None, limit)
+
+    def _not_ready(self) -> int:
+        return SINK_WRITE
 
 
 class LocalFileMover(HoldingMover):
@@ -220,46 +245,38 @@ class LocalFileMover(HoldingMover):
         yield window
         return clock() - begin
 
-    def _step(self, limit: int) -> int | None:
+    def _step(self, limit: int) -> int:
         if self._buffer is None:
-            count = _sendfile(self._sink_fd, self._source_fd, limit)
+            count = os.sendfile(self._sink_fd, self._source_fd, None, limit)
         else:
             count = super()._step(limit)
-        if count is not None and count > 0:
-            self._until_next -= count
-            if self._until_next <= 0:
-                self._until_next = next(self._trial)
+        self._until_next -= count
+        if self._until_next <= 0:
+            self._until_next = next(self._trial)
         return count
 
-    def _take(self, limit: int) -> int | None:
+    def _take(self, limit: int) -> int:
         assert self._buffer is not None
         view = self._buffer[:limit]
         count = os.readv(self._source_fd, [view])
         self._rest = view[:count]
-        return count or None
+        return count
 
     def _give(self) -> int:
-        try:
-            count = os.write(self._sink_fd, self._rest)
-        except BlockingIOError:
-            return -1
+        count = os.write(self._sink_fd, self._rest)
         self._rest = self._rest[count:]
         return count
+
+    def _not_ready(self) -> int:
+        return SINK_WRITE  # a file is always ready
 
     def rescue(self) -> bytes:
         held, self.held = bytes(self._rest), 0
         return held
 
 
-def _sendfile(sink_fd: int, source_fd: int, count: int) -> int | None:
-    try:
-        return os.sendfile(sink_fd, source_fd, None, count) or None
-    except BlockingIOError:
-        return SINK_WRITE
-    except OSError as error:
-        if error.errno in _REFUSALS:
-            raise Refused from None
-        raise
+def _told(error: OSError) -> OSError | Refused:
+    return Refused() if error.errno in _REFUSALS else error
 
 
 def can_splice() -> bool:
@@ -283,15 +300,3 @@ def enlarge_pipe(fd: int) -> None:
         fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
     except (ImportError, OSError):
         pass
-
-
-def _splice(source_fd: int, sink_fd: int, count: int) -> int:
-    """Bytes moved, 0 at the end, -1 for not now; raises Refused or OSError."""
-    try:
-        return os.splice(source_fd, sink_fd, count, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
-    except BlockingIOError:
-        return -1
-    except OSError as error:
-        if error.errno in _REFUSALS:
-            raise Refused from None
-        raise

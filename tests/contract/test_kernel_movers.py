@@ -111,8 +111,8 @@ class Faults:
             raise OSError(number, os.strerror(number))
         return count if step is None else min(count, step)
 
-    def splice(self, source, sink, count, **options):
-        return self._splice(source, sink, self._count(count), **options)
+    def splice(self, source, sink, count, *options):
+        return self._splice(source, sink, self._count(count), *options)
 
     def sendfile(self, sink, source, offset, count):
         return self._sendfile(sink, source, offset, self._count(count))
