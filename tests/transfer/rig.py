@@ -13,6 +13,7 @@ from pync.endpoint import Endpoint
 from pync.errors import PyncError
 from pync.loop import READ, WRITE, Loop
 from pync.report import Event
+from tests.cli.schema import check_event
 
 PATIENCE = 30.0
 HERE = "127.0.0.1"
@@ -178,11 +179,17 @@ def transfer(
     send_values = {**given, "paths": tuple(str(path) for path in paths), **(send_with or {})}
     recv_values = {**given, "output": str(output), **(recv_with or {})}
 
+    astray: list[AssertionError] = []
+
     with Loop() as loop:
         listening = loop.flag()
 
         def report(side: int, event: Event) -> None:
             said[side].append(event)
+            try:
+                check_event({"event": event.kind, "time": 0, **event.facts})
+            except AssertionError as error:  # here it would only end one of the two
+                astray.append(error)
             watch(event)
             if event.kind == "listening":
                 listening.set()
@@ -214,7 +221,9 @@ def transfer(
             return Result(sent, received, *said, proxy.counts[True], proxy.counts[False], proxy.connections)
 
         result: Result = loop.run(limited(loop, within, both()))
-        return result
+    if astray:
+        raise astray[0]
+    return result
 
 
 def call_alone(port: int, path: Path) -> tuple[int, str]:
