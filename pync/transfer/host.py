@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from pync.commands.options import RecvOptions, TransferOptions
 from pync.errors import PyncError
 from pync.loop import Loop, Task
 from pync.report import Event, Report
@@ -103,9 +104,19 @@ class Host:
             task.cancel(error)
 
 
+def _tls_facts(tls: Any, options: TransferOptions, port: int) -> dict[str, Any]:
+    client, then = ("send", " PATH...") if isinstance(options, RecvOptions) else ("recv --connect", "")
+    raw = " --raw" if options.raw else ""
+    endpoint = options.endpoint
+    facts: dict[str, Any] = tls.listener_facts(
+        endpoint.host, port, endpoint.path, client=client + raw, then=then
+    )
+    return facts
+
+
 def open_host(
     loop: Loop,
-    options: Any,
+    options: TransferOptions,
     report: Report,
     settings: SocketSettings,
     tls: Any,
@@ -120,7 +131,7 @@ def open_host(
     bound = bind(options.endpoint, settings)
     try:
         # unusable certificates come out here, before anybody is told that we listen
-        said = tls.listener_facts(options.endpoint.host, bound.port) if tls is not None else {}
+        said = _tls_facts(tls, options, bound.port) if tls is not None else {}
         for facts in bound.facts():
             report(Event("listening", facts))
         if said:

@@ -12,6 +12,7 @@ from typing import Any
 from pync.errors import LocalError, NetworkError, TimedOut, reason
 from pync.loop import Loop
 from pync.proto.pacing import TokenBucket
+from pync.transfer.root import other_names
 from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, Channel, aligned_buffer, ready
 from pync.transport.stdio import BINARY, Stdio
 
@@ -58,8 +59,9 @@ class RawPipe:
             await self._write(self._channel, self._view[:count], "send")
             self._account(count)
 
-    async def receive(self, sink: Channel) -> None:
-        """Everything until the peer's end, into `sink`. Raises NetworkError for a reset."""
+    async def receive(self, sink: Channel, most: int | None = None) -> None:
+        """Everything until the peer's end, into `sink`. Raises NetworkError for a reset, LocalError for more
+        than `most` bytes."""
         while True:
             try:
                 count = self._channel.read_into(self._view[: await self._allowed()])
@@ -70,6 +72,8 @@ class RawPipe:
             if count < 0:
                 await self._ready(self._channel, count)
                 continue
+            if most is not None and self.moved + count > most:
+                raise LocalError(f"receive: larger than --max-size ({most} bytes)")
             await self._write(sink, self._view[:count], "write")
             self._account(count)
 
@@ -112,14 +116,36 @@ class RawPipe:
         raise NetworkError("send: the peer does not acknowledge what was sent")
 
 
-def open_output(path: str | None) -> Stdio:
-    """stdout, or a new file (or device) to write. Raises LocalError."""
+def open_output(path: str | None, policy: str) -> Stdio:
+    """stdout, or a file or device to write. Raises LocalError.
+
+    `policy` (refuse, overwrite, rename, skip) is for a file that exists.
+    """
     if path is None or path == "-":
         return Stdio(-1, 1)
     try:
-        return Stdio(-1, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY, 0o666))
+        return Stdio(-1, _create(path, policy))
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None
+
+
+def _create(path: str, policy: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | BINARY
+    # What exists and is no file (a device, a fifo) is written to.
+    if policy == "overwrite" or (os.path.exists(path) and not os.path.isfile(path)):
+        return os.open(path, flags, 0o666)
+    directory, name = os.path.split(path)
+    others = map(os.fsdecode, other_names(os.fsencode(name))) if policy == "rename" else ()
+    for one in (name, *others):
+        try:
+            return os.open(os.path.join(directory, one), flags | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+    if policy == "skip":
+        return os.open(os.devnull, os.O_WRONLY)
+    raise LocalError(
+        f"{path}: it exists already", hint="--overwrite replaces it, --rename takes another name"
+    )
 
 
 def open_input(path: str) -> Stdio:
@@ -127,6 +153,8 @@ def open_input(path: str) -> Stdio:
     if path == "-":
         return Stdio(0, -1)
     try:
+        if os.path.isdir(path):
+            raise LocalError(f"{path}: is a directory", hint="leave out --raw, or use tar")
         return Stdio(os.open(path, os.O_RDONLY | BINARY), -1)
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None

@@ -47,13 +47,16 @@ async def recv_raw(
     loop: Loop, options: RecvOptions, report: Report, reach: Dial, settings: SocketSettings, tls: Any
 ) -> None:
     """Whatever comes until the peer's end, to stdout or one file."""
-    sink = open_output(options.output)
+    policy = next((name for name in ("overwrite", "rename", "skip") if getattr(options, name)), "refuse")
+    sink = open_output(options.output, policy)
     try:
         channel = await _meet(loop, options, report, reach, settings, tls, listens=not options.connect)
         try:
             channel.probe()
             pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)
-            await _watched(loop, options, report, pipe, "received", None, pipe.receive(sink))
+            await _watched(
+                loop, options, report, pipe, "received", None, pipe.receive(sink, options.max_size)
+            )
             channel.send_eof()
             channel.detach(loop)
             channel.close()

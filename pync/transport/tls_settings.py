@@ -84,11 +84,14 @@ class TlsSettings:
             context = self._contexts[server] = self._server(names) if server else self._client()
         return context
 
-    def listener_facts(self, host: str, port: int, path: str = "") -> dict[str, Any]:
+    def listener_facts(
+        self, host: str, port: int, path: str = "", *, client: str = "connect", then: str = ""
+    ) -> dict[str, Any]:
         """Facts of the `secured` event of a listener on `host`:`port` or the Unix `path`.
 
         {} with a certificate of the user's, else `listener`, `fingerprint`, and `command`, what to type at
-        the other end. Raises LocalError and UsageError for unusable files: call it before saying `listening`.
+        the other end: `client` is what runs there, `then` what follows. Raises LocalError and UsageError for
+        unusable files: call it before saying `listening`.
         """
         import socket
 
@@ -100,7 +103,7 @@ class TlsSettings:
             return {}
         mark = certs.fingerprint(self._own)
         where = f"{mine if anywhere else host} {port}" if port else f"unix:{path or 'PATH'}"
-        command = f"pync connect --tls {where} --tls-fingerprint {mark}"
+        command = f"pync {client} --tls {where} --tls-fingerprint {mark}{then}"
         return {"listener": True, "fingerprint": mark, "command": command}
 
     def server_name(self, host: str | None) -> str | None:

@@ -154,3 +154,89 @@ def test_netcat_that_only_listens_is_named_too(tmp_path: Path, monkeypatch: pyte
         code, message = call_alone(server.getsockname()[1], path)
     assert code == 1
     assert message == "the peer says nothing: it does not speak pync transfer; use --raw"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "left", "others"),
+    [
+        ((), 2, b"old", {}),
+        (("--overwrite",), 0, DATA, {}),
+        (("--rename",), 0, b"old", {"f-1.txt": DATA}),
+        (("--skip",), 0, b"old", {}),
+    ],
+)
+def test_a_file_that_exists_is_not_written_over_unless_asked(
+    processes: Processes,
+    out: Path,
+    options: tuple[str, ...],
+    code: int,
+    left: bytes,
+    others: dict[str, bytes],
+) -> None:
+    path = out / "f.txt"
+    path.write_bytes(b"old")
+    words = ("--raw", *options, "-o", str(path), f"{HERE}:0")
+    if code:
+        done = processes.run("recv", *words)
+        assert done.code == code
+        assert f"pync: {path}: it exists already\n" in done.err
+    else:
+        receiver = processes.listen(*words, command="recv")
+        sender = processes.pync("send", "--raw", f"{HERE}:{receiver.port}")
+        assert (sender.finish(DATA).code, receiver.wait().code) == (0, 0)
+    assert {one.name: one.read_bytes() for one in out.iterdir()} == {"f.txt": left, **others}
+
+
+def test_a_device_is_no_file_that_exists(processes: Processes) -> None:
+    receiver = processes.listen("--raw", "-o", "/dev/null", f"{HERE}:0", command="recv")
+    sender = processes.pync("send", "--raw", f"{HERE}:{receiver.port}")
+    assert (sender.finish(DATA).code, receiver.wait().code) == (0, 0)
+
+
+def test_max_size_holds_for_plain_bytes_too_and_the_sender_learns_of_it(
+    processes: Processes, tmp_path: Path
+) -> None:
+    receiver = processes.listen(
+        "--raw", "-o", str(tmp_path / "f"), "--max-size", "1M", f"{HERE}:0", command="recv"
+    )
+    sender = processes.pync("send", "--raw", f"{HERE}:{receiver.port}")
+    sent = sender.finish(pattern(30_000_000))
+    done = receiver.wait()
+    assert done.code == 2
+    assert done.err.endswith("pync: receive: larger than --max-size (1048576 bytes)\n")
+    assert sent.code == 1
+    assert (tmp_path / "f").stat().st_size <= 1 << 20
+
+
+def test_exactly_max_size_is_not_too_much(processes: Processes) -> None:
+    receiver = processes.listen("--raw", "--max-size", str(len(DATA)), f"{HERE}:0", command="recv")
+    sender = processes.pync("send", "--raw", f"{HERE}:{receiver.port}")
+    assert sender.finish(DATA).code == 0
+    assert receiver.wait()[:2] == (0, DATA)
+
+
+def test_a_directory_has_no_plain_bytes(processes: Processes, tmp_path: Path) -> None:
+    done = processes.run("send", "--raw", f"{HERE}:9", str(tmp_path))
+    assert done.code == 2
+    assert done.err.startswith(f"pync: {tmp_path}: is a directory\n")
+
+
+@pytest.mark.parametrize("raw", [(), ("--raw",)], ids=["framed", "raw"])
+def test_the_command_that_a_tls_listener_prints_is_all_the_other_end_needs(
+    processes: Processes, tmp_path: Path, raw: tuple[str, ...]
+) -> None:
+    path, got = tmp_path / "f", tmp_path / "got"
+    path.write_bytes(DATA)
+    said = r"^at the other end: pync (.*)$"
+    receiver = processes.listen("--tls", *raw, "-o", str(got), f"{HERE}:0", command="recv")
+    words = receiver.expect(said)[1].decode().split()
+    assert words[-1] == "PATH..."
+    assert processes.run(*words[:-1], str(path)).code == 0
+    assert receiver.wait().code == 0
+    assert got.read_bytes() == DATA
+    got.unlink()
+    sender = processes.listen("--listen", "--tls", *raw, f"{HERE}:0", str(path), command="send")
+    words = sender.expect(said)[1].decode().split()
+    assert processes.run(*words, "-o", str(got)).code == 0
+    assert sender.wait().code == 0
+    assert got.read_bytes() == DATA
