@@ -1,4 +1,4 @@
-"""The pump by itself, in time that the test moves: turns, waits, limits, and what goes past the source."""
+"""The pump by itself, in time that the test moves: turns, waits, limits, refusals."""
 
 import errno
 from types import SimpleNamespace
@@ -9,79 +9,12 @@ from pync.relay.mover import Refused
 from pync.relay.movers import CopyMover
 from pync.relay.pump import Gone, Nothing, Pump
 from pync.transport.stdio import OutputClosed
+from tests.contract.between import Between, Notes
 from tests.contract.memory import Memory
 from tests.contract.played import PlayedLoop
 
 TURN = 4 << 20
 PIPE = BrokenPipeError(errno.EPIPE, "")
-
-
-class Notes:
-    """The owner: what it was told, in order."""
-
-    def __init__(self):
-        self.last_activity = 0.0
-        self.told = []
-
-    def ended(self, pump):
-        self.told.append("ended")
-
-    def failed(self, pump, error, *, filling):
-        self.told.append((error, filling))
-        pump.stop()
-
-    def limit_reached(self, pump):
-        self.told.append("limit")
-
-
-class Counting(Memory):
-    """Counts its reads."""
-
-    reads = 0
-    inside = 0
-
-    @property
-    def buffered(self):
-        return self.inside
-
-    def read_into(self, view):
-        self.reads += 1
-        return super().read_into(view)
-
-
-class Between:
-    """A pump from `source` to `sink`, started."""
-
-    def __init__(self, *, boundaries=False, mover=None, **limits):
-        self.loop = PlayedLoop()
-        self.source = Counting(self.loop, boundaries=boundaries)
-        self.sink = Memory(self.loop, boundaries=boundaries)
-        self.owner = Notes()
-        self.mover = mover or CopyMover(self.source, self.sink)
-        self.pump = Pump(self.loop, self.owner, self.source, self.sink, self.mover, **limits)
-        self.pump.start()
-        self.loop.settle()
-        self.source.reads = 0
-
-    def give(self, *pieces):
-        self.source.incoming.extend(pieces)
-        self.loop.call_soon(self.source._wake_reader)
-        self.loop.settle()
-
-    def end(self):
-        self.source.incoming_ended = True
-        self.loop.call_soon(self.source._wake_reader)
-        self.loop.settle()
-
-    def take(self, capacity=1 << 30):
-        """The sink takes more from now on."""
-        self.sink.capacity = capacity
-        self.loop.call_soon(self.sink._wake_writer)
-        self.loop.settle()
-
-    @property
-    def counted(self):
-        return self.pump.taken, self.pump.moved
 
 
 # its states
@@ -255,87 +188,6 @@ def test_the_last_byte_of_a_limit_waits_for_its_rate_too():
     assert (between.counted, len(between.loop.timers)) == ((50, 50), 1)
     between.loop.forward(0.06)
     assert between.counted == (51, 51)
-
-
-# past the source
-
-
-def test_an_offer_goes_straight_to_the_sink():
-    between = Between()
-    between.loop.forward(3)
-    assert between.pump.offer(memoryview(b"data")) == 4
-    assert (bytes(between.sink.outgoing), between.counted) == (b"data", (4, 4))
-    assert between.owner.last_activity == 1003.0
-    assert between.pump.offer(memoryview(b"!")) == 1
-    assert between.pump.offer(memoryview(b"")) == 0
-
-
-def test_an_offer_may_be_taken_in_part_or_not_at_all():
-    between = Between()
-    between.sink.capacity = 3
-    assert between.pump.offer(memoryview(b"data")) == 3
-    before = between.owner.last_activity
-    between.loop.forward(1)
-    assert between.pump.offer(memoryview(b"a")) == 0
-    assert (between.counted, between.owner.last_activity) == ((3, 3), before)
-
-
-def test_an_offer_does_not_overtake():
-    between = Between()
-    between.sink.capacity = 2
-    between.give(b"data")
-    between.sink.capacity = 100
-    assert between.pump.offer(memoryview(b"x")) == 0
-    assert between.sink.outgoing == b"da"
-
-
-@pytest.mark.parametrize("why", ["rate", "transform", "tap_in", "tap_out", "stopped", "draining"])
-def test_an_offer_is_refused_where_it_would_miss_something(why):
-    if why == "rate":
-        between = Between(rate=1000.0)
-    else:
-        between = Between()
-        if why == "stopped":
-            between.pump.stop()
-        elif why == "draining":
-            between.pump.draining = True
-        else:
-            between.mover._transforms = (object(),) if why == "transform" else ()
-            between.mover._tap_in = print if why == "tap_in" else None
-            between.mover._tap_out = print if why == "tap_out" else None
-    assert between.pump.offer(memoryview(b"x")) == 0
-    assert between.sink.outgoing == b""
-
-
-@pytest.mark.parametrize(("size", "count"), [(65_507, 65_507), (65_508, 0)])
-def test_an_offer_that_is_no_datagram(size, count):
-    between = Between(boundaries=True)
-    between.sink.capacity = 1 << 20
-    assert between.pump.offer(memoryview(bytes(size))) == count
-
-
-def test_an_offer_that_fails_is_told_from_the_loop():
-    between = Between()
-    between.sink._plan.append(PIPE)
-    assert between.pump.offer(memoryview(b"data")) == 4
-    assert between.owner.told == []
-    assert between.pump.done
-    between.loop.settle()
-    assert between.owner.told == [(PIPE, False)]
-    assert between.counted == (0, 0)
-
-
-def test_an_answer_goes_out_by_itself():
-    between = Between()
-    between.pump.inject(b"answer")
-    between.loop.settle()
-    assert (bytes(between.sink.outgoing), between.pump.moved) == (b"answer", 6)
-    between.pump.inject(b"")
-    assert between.loop.due == 0
-    between.end()
-    between.pump.inject(b"too late")
-    between.loop.settle()
-    assert between.sink.outgoing == b"answer"
 
 
 # other sinks, other movers
