@@ -55,6 +55,10 @@ SEAMS = {
     "splice": {"relay/kernel.py"},
     "sendfile": {"relay/kernel.py", "transfer/wire.py"},  # a transfer's bodies lie between frames
     "getaddrinfo": {"endpoint.py"},
+    "select": {"portable/poller.py"},
+    "poll": {"loop.py", "relay/kernel.py", "cli/stderr.py"},  # kernel.py: beside splice
+    "posix_spawnp": {"transport/child.py"},
+    "fork": {"scanning/workers.py"},
     "exit": {"__main__.py", "cli/generate/__main__.py"},  # the generator is a program of its own
     "_exit": {"__main__.py", "scanning/workers.py"},  # a forked worker must not run our cleaning up
 }

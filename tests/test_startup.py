@@ -36,6 +36,7 @@ def check(process, code=0, data=b""):
     done = process.finish(data)
     assert done.code == code, done.err
     assert not imported(done.err) & HEAVY
+    assert "pync.portable" not in done.err, "what plays a missing call is imported where nothing is missing"
     return done
 
 

@@ -192,11 +192,12 @@ def readlink(path: Any, *, dir_fd: int | None = None) -> Any:
 
 
 def access(path: Any, mode: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> bool:
-    if follow_symlinks:
-        return os.access(_at(path, dir_fd), mode)
     try:
-        os.lstat(_at(path, dir_fd))
-    except FileNotFoundError:
+        where = _at(path, dir_fd)
+        if follow_symlinks:
+            return os.access(where, mode)
+        os.lstat(where)
+    except OSError:
         return False
     return True
 

@@ -83,7 +83,9 @@ class Walk:
             there = os.lstat(path)
             if stat.S_ISLNK(there.st_mode) and self.follow:
                 there = os.stat(path)
-            if stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode):
+            if stat.S_ISDIR(there.st_mode):
+                os.close(os.open(path, OPEN_FILE | os.O_DIRECTORY))
+            elif stat.S_ISREG(there.st_mode):
                 os.close(os.open(path, OPEN_FILE))
         except OSError as error:
             raise LocalError(f"{path}: {reason(error)}") from None

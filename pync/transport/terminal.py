@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import termios
-import tty
 
+from pync.errors import LocalError
 from pync.loop import Loop
+
+try:
+    import termios
+    import tty
+except ImportError:
+    raise LocalError("--raw-tty: this system has no modes of a terminal") from None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

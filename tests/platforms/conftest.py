@@ -16,6 +16,7 @@ from tests.harness import PATIENCE, ROOT, Finished, Process, Processes
 _FOLDER = Path(__file__).parent / "lacking"
 SYSTEMS = (
     "epoll",  # select.poll serves
+    "poll,splice",  # and select where there is not even that
     "splice",
     "sendfile",
     "splice,sendfile,epoll",
@@ -29,7 +30,12 @@ SYSTEMS = (
     "recverr",
     "proc",  # a chroot without /proc and /sys
     "unix-modules",  # no fcntl, termios, resource, pwd, grp
+    "vectors",  # neither readv nor its kin
+    "messages",  # neither recvmsg nor sendmsg
+    "spawn",  # no posix_spawn
+    "dir-fd",  # directories have no descriptors
     "darwin",
+    "windows",
 )
 
 
@@ -40,7 +46,19 @@ class Elsewhere:
         self.what = what.split(",")
         self.processes = processes
         self._stack = stack
-        self.env = {"PYTHONPATH": f"{_FOLDER}{os.pathsep}{ROOT}", "PYNC_TEST_LACKS": what}
+        self.env = {
+            "PYTHONPATH": f"{_FOLDER}{os.pathsep}{ROOT}",
+            "PYNC_TEST_LACKS": what,
+            "COMSPEC": str(_FOLDER / "cmd"),
+        }
+
+    def lacks(self, *names: str) -> bool:
+        """Whether one of them is not there; "windows" lacks most."""
+        return not set(names).isdisjoint(self.what)
+
+    def died_of(self, signum: int) -> int:
+        """The exit code of a process that a signal ended."""
+        return 128 + signum if self.lacks("windows") else -signum
 
     def pync(self, *words: str | Path, **options: Any) -> Process:
         """Start it."""
@@ -53,6 +71,10 @@ class Elsewhere:
     def listen(self, *words: str | Path, **options: Any) -> Process:
         """A listener, once it is ready."""
         return self.processes.listen(*words, env=self.env, **options)
+
+    def recv(self, *words: str | Path, **options: Any) -> Process:
+        """A listening `recv`, once it is ready."""
+        return self.processes.listen(*words, command="recv", env=self.env, **options)
 
     def new_socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A socket of the test, none of whose calls waits for ever."""

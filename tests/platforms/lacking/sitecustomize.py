@@ -25,6 +25,7 @@ _LINUX_OPTIONS = {
     (41, 23), (41, 25), (41, 49),  # IPV6_MTU_DISCOVER, IPV6_RECVERR, IPV6_RECVPKTINFO
     (6, 3), (6, 9), (6, 11), (6, 12), (6, 18),  # TCP_CORK, DEFER_ACCEPT, INFO, QUICKACK, USER_TIMEOUT
     (17, 103), (17, 104),  # UDP_SEGMENT, UDP_GRO
+    (1, 32), (1, 33),  # SO_SNDBUFFORCE, SO_RCVBUFFORCE
 }  # fmt: skip
 _LINUX_NAMES = (
     "IP_PKTINFO", "IP_RECVERR", "IP_BIND_ADDRESS_NO_PORT", "TCP_INFO", "TCP_QUICKACK", "TCP_CORK",
@@ -65,6 +66,26 @@ def _pair_over_loopback(family: object = None, type: int = socket.SOCK_STREAM, p
 
 def _lack_epoll() -> None:
     _remove(select, *[name for name in dir(select) if name.lower().startswith("epoll")])
+
+
+def _lack_poll() -> None:
+    """Only select is left."""
+    _lack_epoll()
+    _remove(select, *[name for name in dir(select) if name.startswith("POLL") or name in ("poll", "kqueue")])
+
+
+class _Absent:
+    """A method that instances do not have."""
+
+    def __get__(self, instance: object, owner: object) -> object:
+        raise AttributeError("no such method")
+
+
+def _lack_messages() -> None:
+    """No ancillary data, so no way to ask for it either."""
+    _refuse_options({(0, 8), (41, 49), (17, 103), (17, 104)})
+    for name in ("recvmsg", "recvmsg_into", "sendmsg"):
+        setattr(socket.socket, name, _Absent())
 
 
 def _lack_ipv6() -> None:
@@ -110,6 +131,29 @@ def _lack_unix_modules() -> None:
         sys.modules[name] = None
 
 
+def _lack_directory_descriptors() -> None:
+    """Directories have no descriptors, and a file no mode, time or lock by its own."""
+
+    def without(real: object) -> object:
+        def call(*args: object, dir_fd: None = None, **named: object) -> object:
+            if dir_fd is not None or "src_dir_fd" in named:
+                raise NotImplementedError("dir_fd unavailable on this platform")
+            return real(*args, **named)
+
+        return call
+
+    for name in ("open", "stat", "mkdir", "rename", "unlink", "symlink", "readlink", "utime", "access"):
+        setattr(os, name, without(getattr(os, name)))
+    os.supports_dir_fd = set()
+    _remove(os, "O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "fchmod", "pread", "pwrite", "preadv")
+
+
+def _be_windows() -> None:
+    import lacking_windows
+
+    lacking_windows.become()
+
+
 def _be_darwin() -> None:
     """What a program finds on macOS, as far as a Linux kernel can play it."""
     sys.platform = "darwin"
@@ -129,6 +173,25 @@ def _be_darwin() -> None:
 
     os.sendfile = sendfile
 
+    import fcntl
+    import termios
+
+    getsockopt = socket.socket.getsockopt
+
+    def getsockopt_there(self: socket.socket, level: int, option: int, *size: int) -> object:
+        if (level, option) == (socket.SOL_SOCKET, 0x1024):  # SO_NWRITE
+            return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return getsockopt(self, level, option, *size)
+
+    bind = socket.socket.bind
+
+    def bind_there(self: socket.socket, address: object) -> None:
+        if self.family == socket.AF_UNIX and (not address or address[:1] in ("\0", b"\0")):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        bind(self, address)
+
+    socket.socket.getsockopt, socket.socket.bind = getsockopt_there, bind_there
+
     def setsockopt(self: socket.socket, level: int, option: int, *value: object) -> None:
         assert (level, option) not in _LINUX_OPTIONS, f"setsockopt {level}, {option} means Linux"
         _real_setsockopt(self, level, option, *value)
@@ -140,6 +203,12 @@ _TAKE = {
     "epoll": _lack_epoll,
     "splice": lambda: _remove(os, "splice"),
     "sendfile": lambda: _remove(os, "sendfile"),
+    "poll": _lack_poll,
+    "vectors": lambda: _remove(os, "readv", "writev", "preadv", "pwritev"),
+    "messages": _lack_messages,
+    "spawn": lambda: _remove(os, "posix_spawn", "posix_spawnp", "POSIX_SPAWN_DUP2"),
+    "dir-fd": _lack_directory_descriptors,
+    "windows": _be_windows,
     "ipv6": _lack_ipv6,
     "unix": _lack_unix,
     "pidfd": lambda: (_remove(os, "pidfd_open"), _remove(signal, "pidfd_send_signal")),
