@@ -8,8 +8,9 @@ from pync.commands.options import StreamOptions
 from pync.commands.wiring import Copies, run_relay
 from pync.errors import LocalError, NetworkError, PyncError, reason
 from pync.loop import Flag, Loop
+from pync.relay.confirm import Confirmation
 from pync.relay.policy import Outcome
-from pync.relay.relay import CONFIRM_SECONDS, Relay
+from pync.relay.relay import Relay
 from pync.transport.channel import Channel
 
 TYPE_CHECKING = False
@@ -110,25 +111,32 @@ async def _deliver(loop: Loop, channel: Any, broken: list[PyncError]) -> tuple[i
     what has not arrived. So that is read, for nobody.
     """
     view = memoryview(bytearray(1 << 16))
-    pause, before, give_up = 0.0005, 1 << 62, 0.0
+    over = loop.flag()
+    ended = False
+    failures: list[PyncError] = []
+
+    def left() -> int:
+        nonlocal ended
+        ended = _discard(channel, view)
+        return int(channel.unacknowledged())
+
+    def confirmed(left: int) -> None:
+        if left:
+            failures.append(NetworkError(f"{channel.peer}: the last {left} bytes were not acknowledged"))
+        over.set()
+
+    def broke(error: OSError) -> None:
+        failures.append(NetworkError(f"{channel.peer}: {reason(error)}"))
+        over.set()
+
     channel.send_eof()
-    while True:
-        try:
-            ended = _discard(channel, view)
-            left = channel.unacknowledged()
-        except OSError as error:
-            broken.append(NetworkError(f"{channel.peer}: {reason(error)}"))
-            return 0, 0
-        now = loop.now()
-        if left < before:
-            give_up = now + CONFIRM_SECONDS
-        if not left:
-            return 1, int(ended)
-        if now >= give_up:
-            broken.append(NetworkError(f"{channel.peer}: the last {left} bytes were not acknowledged"))
-            return 0, int(ended)
-        await loop.sleep_until(now + pause)
-        pause, before = min(0.05, pause * 2), left
+    confirmation = Confirmation(loop, left, confirmed, broke)
+    try:
+        await over.wait()
+    finally:
+        confirmation.cancel()
+    broken.extend(failures)
+    return int(not failures), int(ended)
 
 
 def _discard(channel: Channel, view: memoryview) -> bool:

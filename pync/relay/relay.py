@@ -18,21 +18,17 @@ from collections.abc import Callable
 
 from pync.errors import LocalError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Loop, Timer
+from pync.relay.confirm import Confirmation, PeerWatch
 from pync.relay.movers import choose
 from pync.relay.policy import Filters, Outcome, Policy
 from pync.relay.pump import Gone, Nothing, Pump
 from pync.transport.channel import Channel
 from pync.transport.stdio import OutputClosed, Stdio
 
-# How long the peer's system may take to confirm our last bytes after both directions ended. TCP itself
-# would go on for a quarter of an hour; nobody waits that long for an exit status.
-CONFIRM_SECONDS = 60.0
+# How much longer than `quit_after` the peer's system may take to confirm what our input gave: a round trip.
+_ACKNOWLEDGE_SECONDS = 1.0
 # How long a peer may take to end, silently, after the reader of our stdout left.
 _LAST_WORDS_SECONDS = 0.5
-# How often a system that counts no acknowledgements is asked whether all that was sent has its own.
-_ASK_SECONDS = 0.25
-# How often a peer that has ended is looked for while we go on.
-_LOOK_SECONDS = 5.0
 # Datagrams have no end: silence of this length after our input ended is one (CLI contract, 3.3).
 DATAGRAM_QUIET = 1.0
 
@@ -65,7 +61,8 @@ class Relay:
         self._notice = notice
         self._error: PyncError | None = None
         self._timers: list[Timer] = []
-        self._confirmation: Timer | None = None
+        self._confirmation: Confirmation | None = None
+        self._peer_watch: PeerWatch | None = None
         self._eof_said = self._eof_waits = self._local_eof_waits = False
         self._end_when_sent = policy.end_when_sent
         self._limited = False
@@ -167,38 +164,8 @@ class Relay:
         elif self.policy.quit_on_peer_eof:
             self.up.stop_taking()
         else:
-            self.net.probe()
-            self._look_for_peer()
-            if self.net.read_fd >= 0:
-                self.loop.watch_error(self.net.read_fd, self._peer_vanished)
-            if self.net.must_be_asked:
-                self._ask_confirmed()
-
-    def _look_for_peer(self) -> None:
-        """Probes are for the idle: for bytes on their way the system goes on for a quarter of an hour."""
-        if self.net.vanished():
-            self._input_undeliverable(TimeoutError(errno.ETIMEDOUT, ""))
-        else:
-            self._at(self.loop.now() + _LOOK_SECONDS, self._look_for_peer)
-
-    def _ask_confirmed(self) -> None:
-        """While the connection lives, so that its channel knows once it broke."""
-        try:
-            self.net.unacknowledged()
-        except OSError as error:
-            self._input_undeliverable(error)
-        else:
-            self._at(self.loop.now() + _ASK_SECONDS, self._ask_confirmed)
-
-    def _peer_vanished(self) -> None:
-        """The peer ended before us, we went on, and now the connection broke."""
-        self.loop.watch_error(self.net.read_fd, None)
-        try:
-            self.net.unacknowledged()
-        except OSError as error:
-            self._input_undeliverable(error)
-        else:
-            self._input_undeliverable(BrokenPipeError(errno.EPIPE, ""))
+            self._peer_watch = PeerWatch(self.loop, self.net, self._input_undeliverable)
+            self._peer_watch.start()
 
     def _input_undeliverable(self, error: OSError) -> None:
         """The peer is gone for good: no harm if it has all that our input gave so far."""
@@ -208,8 +175,8 @@ class Relay:
             self._finish("error", self._net_error(error))
 
     def _input_ended(self) -> None:
-        if self.down.done and self.net.read_fd >= 0:
-            self.loop.watch_error(self.net.read_fd, None)  # with both directions shut a hang-up means nothing
+        if self.down.done and self._peer_watch is not None:
+            self._peer_watch.ignore_hang_up()  # with both directions shut it means nothing
         if self.policy.shutdown and self.net.half_close:
             self._say_eof()
         if self.down.done:
@@ -219,7 +186,8 @@ class Relay:
         elif self._end_when_sent:
             self._confirm("sent")
         elif self.policy.quit_after is not None:
-            self._at(self.loop.now() + self.policy.quit_after, lambda: self._finish("quit-after", None))
+            patience = self.loop.now() + self.policy.quit_after
+            self._at(patience, lambda: self._confirm("quit-after", _ACKNOWLEDGE_SECONDS))
 
     def _say_eof_to_local(self) -> None:
         waited = self._local_eof_waits
@@ -263,36 +231,26 @@ class Relay:
         self._cancel_timers()
         self._confirm("eof")
 
-    def _confirm(self, why: str) -> None:
-        """End once the peer's system has everything we sent."""
+    def _confirm(self, why: str, within: float | None = None) -> None:
+        """End once the peer's system has everything we sent; it may make no progress for a minute, or take
+        `within` seconds in all."""
+
+        def ended(left: int) -> None:
+            missing = NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged")
+            self._finish("error" if left else why, missing if left else None)
+
+        def broke(error: OSError) -> None:
+            self._finish("error", self._net_error(error))
+
         if self._confirmation is not None:
             self._confirmation.cancel()
-        self._poll_confirmed(why, 0.0005, 1 << 62, 0.0)
+        self._confirmation = Confirmation(self.loop, self._unconfirmed, ended, broke, within)
 
-    def _poll_confirmed(self, why: str, pause: float, before: int, give_up: float) -> None:
-        """Nothing tells when a send queue gets empty, so look: soon at first, then twenty times a second."""
-        if self._finishing:
-            return
-        try:
-            left = self.net.unacknowledged() if self.up.moved else 0
-            left += self._eof_waits + self._local_eof_waits
-            left += self.local.unacknowledged() if self.down.moved else 0
-        except OSError as error:
-            self._finish("error", self._net_error(error))
-            return
-        now = self.loop.now()
-        if left < before:
-            give_up = now + CONFIRM_SECONDS
-        if left == 0:
-            self._finish(why, None)
-        elif now >= give_up:
-            self._finish(
-                "error", NetworkError(f"{self.net.peer}: the last {left} bytes were not acknowledged")
-            )
-        else:
-            self._confirmation = self._at(
-                now + pause, lambda: self._poll_confirmed(why, min(0.05, pause * 2), left, give_up)
-            )
+    def _unconfirmed(self) -> int:
+        """Bytes and ends, either way, that the other system does not have yet."""
+        left = self.net.unacknowledged() if self.up.moved else 0
+        left += self._eof_waits + self._local_eof_waits
+        return left + (self.local.unacknowledged() if self.down.moved else 0)
 
     def failed(self, pump: Pump, error: Exception, *, filling: bool) -> None:
         """A pump's mover raised. Which side it was decides who is told what."""
@@ -360,6 +318,9 @@ class Relay:
         return self._timers[-1]
 
     def _cancel_timers(self) -> None:
+        for watcher in (self._confirmation, self._peer_watch):
+            if watcher is not None:
+                watcher.cancel()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

@@ -191,10 +191,10 @@ def test_a_cancelled_timer_does_not_fire(loop):
 
 
 def test_soon_is_before_any_waiting_and_in_order(loop):
-    called = []
-    loop.call_soon(lambda: (called.append(1), loop.call_soon(lambda: called.append(3))))
+    called, over = [], loop.flag()
+    loop.call_soon(lambda: (called.append(1), loop.call_soon(lambda: (called.append(3), over.set()))))
     loop.call_soon(lambda: called.append(2))
-    loop.run(loop.sleep_until(loop.now() + 0.01))
+    loop.run(over.wait(loop.now() + PATIENCE))
     assert called == [1, 2, 3]
 
 

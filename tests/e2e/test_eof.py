@@ -88,6 +88,18 @@ def test_quit_after_ends_with_zero_when_the_peer_never_does(sessions, role):
     assert read_to_end(peer) == b"question"
 
 
+def test_quit_after_is_not_a_zero_for_bytes_that_nobody_has(sessions, role, tmp_path):
+    """The peer does not read: what our input gave cannot be told to have arrived."""
+    source = tmp_path / "source"
+    source.write_bytes(BULK[:1_000_000])
+    sessions.receive_buffer = 16_384
+    with source.open("rb") as stdin:
+        process, _ = sessions.open(role, "--quit-after", "50ms", stdin=stdin)
+        done = process.wait()
+    assert done.code == 1
+    assert "not acknowledged" in one_line(done.err)
+
+
 def test_quit_after_counts_only_from_the_end_of_our_input(sessions, role):
     process, peer = sessions.open(role, "--quit-after", "50ms")
     assert not process.ends(MOMENT)
