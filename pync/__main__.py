@@ -147,11 +147,11 @@ def _die_of(signum: int) -> int:
         return 128 + signum
     import signal
 
-    _save_measurement()
     try:
         signal.signal(signum, signal.SIG_DFL)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signum})
+        _save_measurement()
         os.kill(os.getpid(), signum)
     except (OSError, ValueError):
         pass
