@@ -150,7 +150,7 @@ def test_connects_and_resets_leak_no_memory(sessions, options):
 
 
 def test_datagram_peers_come_and_go_without_a_trace(sessions):
-    process = sessions.processes.listen("-u", "-k", "--echo", "-i", "100ms", "127.0.0.1", "0")
+    process = sessions.processes.listen("-u", "-k", "--echo", "-i", "500ms", "127.0.0.1", "0")
     for _ in range(3):
         peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
         for peer in peers:
