@@ -69,7 +69,7 @@ class Body:
             step = min(digests.SLICE * 16, end - start)
             await self._wire.busy(digests.update_zeros, self._hasher, step)
             start += step
-        self.done += end - start
+            self.done += step
         return True
 
     async def _data(self, fd: int, start: int, end: int) -> bool:
