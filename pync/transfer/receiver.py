@@ -282,16 +282,16 @@ class Incoming:
             return Filed(root.make_link(path, entry, terms.policy), 0, b"", path)
         elif inline:
             return self._filing.small(root, path, entry)
-        elif entry.size == messages.UNKNOWN_SIZE and self._exists(root.locate(path)):
-            return Filed(messages.SKIPPED, 0, b"", path)
         else:
+            if entry.size == messages.UNKNOWN_SIZE:
+                self._refuse_existing(root.locate(path))
             return await self._filing.large(root, path, entry)
         return Filed(messages.OK, 0, b"", path)
 
-    def _exists(self, where: tuple[int, bytes, bool]) -> bool:
-        """A stream cannot be compared before it is all here: refuse it now. True: skip it."""
+    def _refuse_existing(self, where: tuple[int, bytes, bool]) -> None:
+        """A stream cannot be compared before it is all here. Raises Refused now if it may not be taken."""
         if look(where[0], where[1]) is None or self._of.terms.policy in ("overwrite", "rename"):
-            return False
+            return
         if self._of.terms.policy == "skip":
             raise Refused("", status=messages.SKIPPED)
         raise Refused("it exists already")
