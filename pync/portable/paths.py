@@ -46,7 +46,7 @@ class _Directory(NamedTuple):
     path: bytes
     device: int
     inode: int
-    parent: int | None
+    parent: _Directory | None
 
 
 class _File:
@@ -74,13 +74,12 @@ def _is_link(there: os.stat_result) -> bool:
     return S_ISLNK(there.st_mode) or bool(getattr(there, "st_file_attributes", 0) & _REPARSE_POINT)
 
 
-def _check_in_place(number: int | None) -> None:
-    while number is not None:
-        directory = _directories[number]
+def _check_in_place(directory: _Directory | None) -> None:
+    while directory is not None:
         there = os.lstat(directory.path) if directory.parent is not None else os.stat(directory.path)
         if (there.st_dev, there.st_ino) != (directory.device, directory.inode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        number = directory.parent
+        directory = directory.parent
 
 
 def _check_name(name: bytes) -> None:
@@ -94,12 +93,13 @@ def _at(name: Any, dir_fd: int | None) -> bytes:
     path = os.fsencode(name)
     if dir_fd is None:
         return path
-    _check_in_place(dir_fd)
+    directory = _directories[dir_fd]
+    _check_in_place(directory)
     if path == b".":
-        return _directories[dir_fd].path
+        return directory.path
     if _WINDOWS:
         _check_name(path)
-    return os.path.join(_directories[dir_fd].path, path)
+    return os.path.join(directory.path, path)
 
 
 def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -135,7 +135,8 @@ def _open_directory(path: bytes, parent: int | None, *, follow: bool) -> int:
     number = next(_numbers)
     # Followed on purpose, it is wherever the link leads: only that is looked at again.
     path = os.path.realpath(path) if follow else path
-    _directories[number] = _Directory(path, there.st_dev, there.st_ino, None if follow else parent)
+    above = None if follow or parent is None else _directories[parent]
+    _directories[number] = _Directory(path, there.st_dev, there.st_ino, above)
     return number
 
 
