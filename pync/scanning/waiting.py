@@ -17,6 +17,7 @@ from pync.loop import READ, Flag, Loop, Task
 from pync.proto import ports as portspec
 from pync.proto import targets
 from pync.proto.escape import printable
+from pync.proto.handshake import Refused
 from pync.report import Event, Report
 from pync.scanning.sockets import socket_settings
 from pync.scanning.words import Lines, pair_words
@@ -191,7 +192,7 @@ class _Wait:
     def _speaks_of_the_target(self, error: PyncError, attempts: list[str]) -> bool:
         """Not a name that does not resolve (yet, or here), nor a proxy that cannot be reached."""
         if self._options.proxy:
-            return error.message.endswith(": connection refused") and error.message.startswith("proxy ")
+            return isinstance(error, Refused) and error.message.endswith(": connection refused")
         return "connecting" in attempts
 
     async def _look(self, place: Place, channel: Channel, until: float) -> str:
