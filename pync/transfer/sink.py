@@ -119,15 +119,21 @@ class KernelSink(PartSink):
         await super().write(wire, view)
 
     async def _stuck(self, wire: Wire, mover: SpliceMover) -> None:
-        """The file took less than the wire gave: a full disk, or a file system that refuses in the middle."""
+        """The file took less than the wire gave: a full disk, or a file system that refuses in the middle,
+        or wants to be asked again."""
         try:
-            mover.drain()
+            given = max(0, mover.drain())
+            self._hash(self._part.at, given)
         except KernelRefused:
+            given = 0
+        except OSError as error:
+            self._refused = failed(error)
+            return
+        self._part.at += given
+        if mover.held:
             held = mover.rescue()
             self._close_mover()
             await self.write(wire, memoryview(held))
-        except OSError as error:
-            self._refused = failed(error)
 
     def idle(self) -> None:
         if self._behind is not None:
