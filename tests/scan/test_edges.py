@@ -259,7 +259,7 @@ def test_a_service_that_resets_said_nothing(stack: ExitStack) -> None:
                 client.close()
 
     threading.Thread(target=serve, daemon=True).start()
-    with pytest.raises(TimedOut, match="open, but said nothing|connection reset"):
+    with pytest.raises(TimedOut, match=r"open, but said nothing|connection reset"):
         wait(f"127.0.0.1:{sock.getsockname()[1]}", wait=0.5, expect="hello")
 
 
