@@ -100,7 +100,9 @@ async def run_direct(loop: Loop, channel: Any, words: list[str], grace: float) -
     sent, received = channel.totals()
     channel.close()
     failure = broken[0] if broken else child_failure(words, process.status)
-    return Outcome("exec", sent - before - ends[0], received - ends[1], loop.now() - started, failure)
+    # After a reset the end was not one of the bytes.
+    sent, received = max(0, sent - before - ends[0]), max(0, received - ends[1])
+    return Outcome("exec", sent, received, loop.now() - started, failure)
 
 
 async def _deliver(loop: Loop, channel: Any, broken: list[PyncError]) -> tuple[int, int]:
