@@ -317,6 +317,8 @@ def test_a_body_nobody_wants_any_more_is_ended_after_the_run(long: Path) -> None
 
 
 def test_answers_without_end_are_not_collected(long: Path) -> None:
+    """It depends on how many are read at once which of the two is noticed first."""
+
     def script(peer: Receiver) -> None:
         peer.ready()
         peer.expect(proto.ENTRY)
@@ -325,7 +327,8 @@ def test_answers_without_end_are_not_collected(long: Path) -> None:
         peer.raw(proto.encode(proto.READY, TOKEN) * (5 * proto.WINDOW))
 
     code, events = deliver([long], script)
-    assert (code, "more answers than there were questions" in _message(events)) == (4, True)
+    assert code == 4
+    assert any(why in _message(events) for why in ("more answers than there were questions", OUT_OF_TURN))
 
 
 def test_files_that_changed_between_two_connections_are_begun_again(tmp_path: Path) -> None:
