@@ -108,11 +108,17 @@ def as_markdown(table: list[tuple[str, ...]]) -> str:
 
 
 def write_readme(table: list[tuple[str, ...]], command: str) -> None:
-    """Puts the table, the command that made it and its date between the README's `<!-- perf -->` markers."""
+    """Puts the table, the command that made it and its date between the README's `<!-- perf -->` markers.
+
+    A row that was not measured this time keeps its line.
+    """
     path = ROOT / "README.md"
     begin, end = "<!-- perf -->", "<!-- /perf -->"
     before, _, rest = path.read_text().partition(begin)
-    after = rest.partition(end)[2]
+    old, _, after = rest.partition(end)
+    kept = (tuple(line[2:-2].split(" | ")) for line in old.splitlines() if line.startswith("| "))
+    lines = {line[0]: line for line in (*kept, *table)}
+    table = [lines[row.name] for row in rows() if row.name in lines]
     machine = (
         f"{os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}"
     )
