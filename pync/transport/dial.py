@@ -17,7 +17,7 @@ from pync.errors import LocalError, NetworkError, PyncError, TimedOut, UsageErro
 from pync.loop import WRITE, Loop
 from pync.report import Event, Report
 from pync.transport.channel import Channel
-from pync.transport.settings import SocketSettings, apply, join_group, reuse_address, source_address
+from pync.transport.settings import SocketSettings, apply, reuse_address, source_address
 from pync.transport.stream import StreamSocket
 
 TYPE_CHECKING = False
@@ -98,7 +98,9 @@ async def _dial_direct(
 ) -> Channel:
     addresses = await resolve_all(loop, endpoint, settings, deadline)
     if endpoint.scheme in DATAGRAM:
-        return _dial_datagram(endpoint, addresses, settings)
+        from pync.transport.dial_datagram import dial_datagram
+
+        return dial_datagram(addresses, settings)
     return StreamSocket(await _race(loop, endpoint, addresses, settings, report, deadline))
 
 
@@ -177,8 +179,8 @@ class _Attempts:
         if address.family == _AF_UNIX and error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EACCES):
             words = "no such socket" if error.errno == errno.ENOENT else reason(error)
             return NetworkError(f"{doing}: {words}")
-        if _lacks_scope(address, error):
-            return _no_scope(address)
+        if lacks_scope(address, error):
+            return no_scope(address)
         if error.errno in (errno.EINVAL, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM):
             return NetworkError(f"{doing}: {reason(error)}")
         return translate(error, doing)
@@ -203,7 +205,7 @@ class _Attempts:
         return chosen
 
 
-def _lacks_scope(address: Address, error: OSError) -> bool:
+def lacks_scope(address: Address, error: OSError) -> bool:
     """Whether a link-local address was given without the link."""
     return (
         error.errno in (errno.EINVAL, errno.EHOSTUNREACH)
@@ -213,7 +215,8 @@ def _lacks_scope(address: Address, error: OSError) -> bool:
     )
 
 
-def _no_scope(address: Address) -> PyncError:
+def no_scope(address: Address) -> PyncError:
+    """What to say then."""
     host = address.sockaddr[0]
     return UsageError(
         f"connect {address}: a link-local address needs its interface", hint=f"write {host}%eth0, say"
@@ -325,68 +328,6 @@ def is_self_connected(sock: socket.socket) -> bool:
         return bool(sock.getsockname() == sock.getpeername())
     except OSError:
         return False
-
-
-def _dial_datagram(endpoint: Endpoint, addresses: Sequence[Address], settings: SocketSettings) -> Channel:
-    """The first address that has a route; nothing is sent yet, so nobody can refuse."""
-    from pync.transport.datagram import DatagramSocket
-
-    failure: PyncError | None = None
-    for address in addresses:
-        try:
-            sock = new_socket(address, settings)
-        except PyncError as error:
-            failure = failure or error
-            continue
-        try:
-            if _is_group(address) or settings.broadcast:
-                return _dial_group(sock, address, settings)
-            sock.connect(address.sockaddr)
-            if address.family != _AF_UNIX and not address.sockaddr[1]:
-                raise ConnectionRefusedError(errno.ECONNREFUSED, "")  # nobody has port 0
-            return DatagramSocket(sock, made=_made_path(sock))
-        except PyncError:
-            sock.close()
-            raise
-        except OSError as error:
-            sock.close()
-            if address.family == _AF_UNIX and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                failure = NetworkError(f"connect {address}: no such socket")
-            elif error.errno == errno.EACCES:
-                hint = "to send to a broadcast address add --broadcast"
-                failure = failure or NetworkError(f"connect {address}: permission denied", hint=hint)
-            elif _lacks_scope(address, error):
-                failure = failure or _no_scope(address)
-            else:
-                failure = failure or translate(error, f"connect {address}")
-    assert failure is not None
-    raise failure
-
-
-def _made_path(sock: socket.socket) -> str | None:
-    """The path that `--source` made, to be removed again."""
-    name = sock.getsockname() if sock.family == _AF_UNIX else None
-    return name if isinstance(name, str) and name else None
-
-
-def _is_group(address: Address) -> bool:
-    if address.family == socket.AF_INET:
-        return 224 <= int(address.sockaddr[0].partition(".")[0]) <= 239
-    return address.family == socket.AF_INET6 and address.sockaddr[0].lower().startswith("ff")
-
-
-def _dial_group(sock: socket.socket, address: Address, settings: SocketSettings) -> Channel:
-    """To many receivers: not connected, since their answers come from their own addresses."""
-    from pync.transport.datagram import DatagramSocket
-
-    if settings.multicast is not None:
-        join_group(sock, settings.multicast, settings.interface)
-    if settings.interface is not None and _is_group(address) and address.family == socket.AF_INET6:
-        index = socket.if_nametoindex(settings.interface)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-    if settings.source is None and settings.source_port is None:
-        sock.bind(("0.0.0.0" if address.family == socket.AF_INET else "::", 0))
-    return DatagramSocket(sock, target=address.sockaddr)
 
 
 def inherited(endpoint: Endpoint) -> Channel:

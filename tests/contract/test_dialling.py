@@ -9,7 +9,7 @@ import pytest
 
 from pync.endpoint import Address, Endpoint, resolve
 from pync.errors import LocalError, NetworkError, TimedOut, UsageError
-from pync.transport import dial
+from pync.transport import dial, dial_datagram
 from pync.transport.settings import SocketSettings
 from tests.harness import PATIENCE
 
@@ -96,9 +96,9 @@ def dialling(monkeypatch):
             made.append(Dialled(None if outcome is None else OSError(outcome, os.strerror(outcome))))
             return made[-1]
 
-        monkeypatch.setattr(dial, "new_socket", new_socket)
+        monkeypatch.setattr(dial_datagram, "new_socket", new_socket)
         try:
-            return dial._dial_datagram(HOST, addresses, SocketSettings())
+            return dial_datagram.dial_datagram(addresses, SocketSettings())
         finally:
             assert all(sock.fileno() < 0 for sock in made if sock.error is not None)
 
@@ -143,7 +143,7 @@ class TestUnix:
             endpoint = Endpoint("unix-dgram", path=str(tmp_path / "there"))
             yield (
                 sock,
-                lambda **named: dial._dial_datagram(endpoint, resolve(endpoint), SocketSettings(**named)),
+                lambda **named: dial_datagram.dial_datagram(resolve(endpoint), SocketSettings(**named)),
             )
 
     def test_a_name_of_its_own_where_the_system_finds_none(self, there, tmp_path, monkeypatch):
