@@ -16,6 +16,8 @@ import errno
 import os
 import sys
 from _thread import allocate_lock
+from collections.abc import Iterator
+from contextlib import contextmanager
 from stat import S_ISDIR, S_ISLNK
 
 TYPE_CHECKING = False
@@ -241,14 +243,21 @@ def utime(path: Any, *, ns: tuple[int, int], dir_fd: int | None = None, follow_s
     # the times of a link cannot be set
 
 
-def pread(fd: int, count: int, offset: int) -> bytes:
+@contextmanager
+def _at_offset(fd: int, offset: int) -> Iterator[None]:
+    """Meanwhile the file's position is `offset`, for nobody else."""
     with _position:
         before = os.lseek(fd, 0, os.SEEK_CUR)
         try:
             os.lseek(fd, offset, os.SEEK_SET)
-            return os.read(fd, count)
+            yield
         finally:
             os.lseek(fd, before, os.SEEK_SET)
+
+
+def pread(fd: int, count: int, offset: int) -> bytes:
+    with _at_offset(fd, offset):
+        return os.read(fd, count)
 
 
 def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
@@ -259,13 +268,8 @@ def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
 
 
 def pwrite(fd: int, data: Any, offset: int) -> int:
-    with _position:
-        before = os.lseek(fd, 0, os.SEEK_CUR)
-        try:
-            os.lseek(fd, offset, os.SEEK_SET)
-            return os.write(fd, data)
-        finally:
-            os.lseek(fd, before, os.SEEK_SET)
+    with _at_offset(fd, offset):
+        return os.write(fd, data)
 
 
 def lock(fd: int) -> None:
@@ -277,12 +281,8 @@ def lock(fd: int) -> None:
         return
     import msvcrt
 
-    with _position:
-        before = os.lseek(fd, 0, os.SEEK_CUR)
-        try:
-            os.lseek(fd, _LOCK_AT, os.SEEK_SET)
+    try:
+        with _at_offset(fd, _LOCK_AT):
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except PermissionError:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
-        finally:
-            os.lseek(fd, before, os.SEEK_SET)
+    except PermissionError:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
