@@ -43,6 +43,7 @@ class View:
             command == "recv" and getattr(options, "output", None) in (None, "-") and _tty(1)
         )
         self._last_words = True
+        self._told = ""  # of the last file: when it alone was asked for, its failure is that of the run
         # Asked for, or on a terminal that the data does not go to as well.
         wanted = options.progress
         if wanted is None:
@@ -119,7 +120,10 @@ class View:
             needed = 0 if self._stderr.terminal else needed
         if self._verbosity < needed:
             return
-        self._lines(words.say(self.command, kind, facts))
+        lines = words.say(self.command, kind, facts)
+        if kind == "file":
+            self._told = lines[-1]
+        self._lines(lines)
 
     def _with_digest(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The summary of one file says its digest too, unless -v has said it with the file."""
@@ -134,7 +138,8 @@ class View:
     def _say_error(self, message: str, hint: object) -> None:
         from pync.proto.escape import printable
 
-        self._lines([f"pync: {printable(message)}", *([f"hint: {printable(str(hint))}"] if hint else [])])
+        lines = [f"pync: {printable(message)}", *([f"hint: {printable(str(hint))}"] if hint else [])]
+        self._lines(lines[1:] if lines[0] == self._told else lines)
 
     def _lines(self, lines: list[str]) -> None:
         if self._progress is not None:

@@ -113,6 +113,9 @@ def amounts(facts: Facts) -> str:
 
 def _file(facts: Facts) -> str:
     status, size, saved = facts.get("status"), facts.get("size"), facts.get("saved_as")
+    name = facts.get("name") or "(stdin)"
+    if status in _FAILED and facts.get("reason"):
+        return f"pync: {name}: {facts['reason']}"  # as an error says it
     parts = [
         status,
         say_size(size) if size or (size == 0 and status in ("ok", "identical")) else None,
@@ -120,7 +123,7 @@ def _file(facts: Facts) -> str:
         facts.get("digest"),
         f"saved as {saved}" if saved else None,
     ]
-    return f"{facts.get('name') or '(stdin)'}: {', '.join(str(part) for part in parts if part)}"
+    return f"{name}: {', '.join(str(part) for part in parts if part)}"
 
 
 def _waiting(facts: Facts) -> str:

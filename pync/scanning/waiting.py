@@ -62,12 +62,11 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
         held = await wait.run()
     finally:
         wait.cancel()
-    facts = wait.facts()
-    report(Event("summary", facts))
+    if held and options.command:  # from here on stdout is the command's
+        become(list(options.command))
+    report(Event("summary", wait.facts()))
     if not held:
         raise TimedOut(wait.complaint())
-    if options.command:
-        become(list(options.command))
     return ExitCode.OK
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from pync.cli import views
 from pync.commands import options as opt
+from pync.errors import LocalError
 from pync.report import Event, silent, unheard
 
 FILE = {"name": "a.txt", "size": 5, "status": "ok", "digest": "xxh3:00"}
@@ -33,6 +34,18 @@ def test_bad_news_is_shown_all_the_same(capfd: pytest.CaptureFixture[str]) -> No
     view(Event("file", {**FILE, "status": "refused", "reason": "it exists already"}))
     view.finish()
     assert "it exists already" in capfd.readouterr().err
+
+
+def test_a_failure_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of a file that was alone it is also that of the run; of another one it is not."""
+    view = views.View("recv", opt.RecvOptions())
+    view(Event("file", {**FILE, "status": "refused", "reason": "it exists already"}))
+    view.fail(LocalError("a.txt: it exists already", hint="--overwrite"))
+    view.fail(LocalError("b.txt: it exists already"))
+    view.finish()
+    once, hint, other = capfd.readouterr().err.splitlines()
+    assert (once, hint) == ("pync: a.txt: it exists already", "hint: --overwrite")
+    assert other == "pync: b.txt: it exists already"
 
 
 def test_everybody_else_hears_everything() -> None:

@@ -220,6 +220,14 @@ def test_becomes_the_command(processes: Processes, stack: ExitStack) -> None:
     assert descriptors <= 4
 
 
+def test_with_a_command_stdout_is_the_commands(processes: Processes, stack: ExitStack) -> None:
+    sock = bound(stack)
+    sock.listen()
+    word = f"127.0.0.1:{sock.getsockname()[1]}"
+    done = processes.spawn(*PYNC, "scan", "--json", word, "--wait", "5s", "--", "sh", "-c", "exit 37").wait()
+    assert done[:2] == (37, b"")
+
+
 def test_a_command_that_is_not_there_is_said(processes: Processes, stack: ExitStack) -> None:
     sock = bound(stack)
     sock.listen()
