@@ -107,8 +107,8 @@ def as_markdown(table: list[tuple[str, ...]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(line) + " |" for line in table])
 
 
-def write_readme(table: list[tuple[str, ...]], command: str) -> None:
-    """Puts the table, the command that made it and its date between the README's `<!-- perf -->` markers.
+def write_readme(table: list[tuple[str, ...]]) -> None:
+    """Puts the table, the command that makes it and its date between the README's `<!-- perf -->` markers.
 
     A row that was not measured this time keeps its line.
     """
@@ -118,11 +118,12 @@ def write_readme(table: list[tuple[str, ...]], command: str) -> None:
     old, _, after = rest.partition(end)
     kept = (tuple(line[2:-2].split(" | ")) for line in old.splitlines() if line.startswith("| "))
     lines = {line[0]: line for line in (*kept, *table)}
+    when = "row by row, last on " if len(lines) > len(table) else ""
     table = [lines[row.name] for row in rows() if row.name in lines]
     machine = (
         f"{os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}"
     )
-    made = f"`{command}`, {time.strftime('%Y-%m-%d')}, {machine}:"
+    made = f"`python -m tests.perf`, {when}{time.strftime('%Y-%m-%d')}, {machine}:"
     path.write_text(f"{before}{begin}\n{made}\n\n{as_markdown(table)}\n{end}{after}")
 
 
@@ -168,7 +169,6 @@ def main() -> int:
     bench = Bench(scratch, options.size)
     table, failed = [], False
     try:
-        bench.warm_up(options.size * 5 // 2)
         for row in selected:
             begin = time.monotonic()
             result = measure(row, bench, options.runs or row.runs)
@@ -184,7 +184,7 @@ def main() -> int:
     if options.markdown:
         print("\n" + as_markdown(table))
     if options.readme:
-        write_readme(table, " ".join(["python -m tests.perf", *options.rows]))
+        write_readme(table)
     return 1 if failed else 0
 
 

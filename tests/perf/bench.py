@@ -63,11 +63,15 @@ class Bench:
             raise AssertionError(f"exit {done.code}, not {code}: {process.describe()}")
 
     # material
-    def warm_up(self, size: int) -> None:
-        """Touch as much memory as the rows will use: its first use is much slower on a virtual machine."""
+    def warm_up(self) -> None:
+        """Use and free as much memory as one run will fill anew.
+
+        A virtual machine gives free memory back to its host within seconds. To get a page from there costs
+        four times what a page costs that was freed a moment ago, and falls on whoever happens to be next.
+        """
         block = bytes(1 << 20)
         with (self.scratch / "warm").open("wb", buffering=0) as file:
-            for _ in range(size >> 20):
+            for _ in range((self.size + self.size // 4) >> 20):
                 file.write(block)
         (self.scratch / "warm").unlink()
 
@@ -97,6 +101,8 @@ class Bench:
         """
         path = self.scratch / name
         if new:
+            path.unlink(missing_ok=True)
+            self.warm_up()
             return path.open("wb", buffering=0)
         if not path.exists() or path.stat().st_size != self.size:
             shutil.copyfile(self.source(), path)

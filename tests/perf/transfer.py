@@ -20,6 +20,7 @@ def _fresh(bench: Bench, name: str) -> Path:
     path = bench.scratch / name
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
+    bench.warm_up()
     return path
 
 
@@ -44,15 +45,14 @@ def ours(*options: str) -> Measure:
 
 
 def _nc_file_to_file(bench: Bench, listen: tuple[str, ...], connect: tuple[str, ...]) -> float:
-    path = bench.scratch / "nc-out"
-    path.unlink(missing_ok=True)
-    with path.open("wb", buffering=0) as out, bench.source().open("rb") as source:
+    with bench.sink("nc-out", new=True) as out, bench.source().open("rb") as source:
         receiver = bound(bench.spawn(*listen, "-l", "127.0.0.1", "0", stdout=out))
         begin = bench.now()
         sender = bench.spawn(*connect, "127.0.0.1", str(receiver.port), stdin=source)
         bench.check(sender)
         receiver.wait(within=LIMIT)  # `ncat --ssl` ends 1 and loses its last bytes: it gets no close_notify
         seconds = bench.now() - begin
+    path = bench.scratch / "nc-out"
     assert path.stat().st_size > bench.size * 0.99, receiver.describe()
     path.unlink()
     return bench.size / seconds
