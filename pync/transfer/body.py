@@ -9,7 +9,7 @@ from typing import Any
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.transfer import digests
-from pync.transfer.squeeze import BLOCK, Squeezer
+from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Wire, read_fully
 from pync.transport.channel import Channel, aligned_buffer
@@ -78,7 +78,7 @@ class Body:
             begin = wire.loop.now()
             before = wire.body_sent
             if squeezer.wanted:
-                step = min(BLOCK, end - start)
+                step = min(squeezer.block, end - start)
                 had = await self._block(fd, start, step)
             else:
                 step = min(proto.RUN_MAX, end - start)

@@ -1,7 +1,7 @@
 """Compression that pays: zstd blocks, and the decision whether to use them.
 
 `auto` starts uncompressed, because a fast network is faster than any compressor. Once enough went out to
-know the rate of the network, one block is compressed to see speed and ratio; from then on blocks are
+know the rate of the network, one short block is compressed to see speed and ratio; from then on blocks are
 compressed as long as the network is the slower part. Data that does not shrink is asked again only after a
 while.
 """
@@ -15,6 +15,8 @@ from pync.proto.transfer import PACKED_MAX, ProtocolError
 
 BLOCK = PACKED_MAX
 LEVEL = 1
+# The block that is tried: long enough to tell the ratio, and short enough to cost next to nothing.
+TRIAL = 128 << 10
 # Below this much saved, a block is sent as it is: the other end has work with it too.
 WORTH = 0.9
 # Measure the network over at least this much before asking.
@@ -40,6 +42,11 @@ class Squeezer:
     def wanted(self) -> bool:
         """Whether the next block should be offered to `squeeze`."""
         return self._on or (not self._never and self._rest <= 0 and self._known)
+
+    @property
+    def block(self) -> int:
+        """The bytes that the next block should have."""
+        return BLOCK if self._on else TRIAL
 
     @property
     def _known(self) -> bool:
