@@ -83,9 +83,8 @@ _CHECK = struct.Struct("!Q")
 HEADER_SIZE = 4
 CHECK_SIZE = 8
 INLINE_MAX = 64 << 10  # a file up to this size travels inside its ENTRY
-EAGER_MAX = (
-    1 << 20
-)  # up to this one the body follows at once: a wasted MiB is cheaper than a wait for an answer
+# Up to this one the body follows at once: a wasted MiB is cheaper than a wait for an answer.
+EAGER_MAX = 1 << 20
 FRAME_MAX = INLINE_MAX + (16 << 10)  # contents, a path (4 KiB), a link target (4 KiB), the fixed part
 RUN_MAX = 16 << 20  # what a sender must still deliver when its file shrinks under it
 PACKED_MAX = 1 << 20  # unpacked size of a PACKED block

@@ -270,6 +270,7 @@ class Outgoing:
         await self._end(number, size, hasher, why)
 
     def _wants_more(self) -> bool:
+        self._wire.poll()  # a network that takes everything at once never makes us wait, and look
         self._handle_all()
         return self._done is None
 
