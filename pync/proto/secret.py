@@ -33,7 +33,7 @@ from pync.errors import IntegrityError
 from pync.proto.transfer import ProtocolError
 from pync.proto.words import WORDS
 
-RECORD_MAX = 1 << 20  # plain bytes in one record
+RECORD_MAX = 2 << 20  # plain bytes in one record
 TAG_SIZE = 16
 HEADER = struct.Struct("!I")
 LAST = 1 << 31

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OUT_SIZE = 256 << 10
 # One record of ours. Smaller ones would stay in a core's own cache, and are slower all the same: each costs
 # both ends system calls, and hands the processor to and fro between them.
-SEAL_STEP = 1 << 20
+SEAL_STEP = 2 << 20
 # One write of plain bytes, to a channel that encrypts them itself; and a record where one takes longer than
 # QUICK seconds, since the other end has nothing of a record before it has all of it.
 PLAIN_STEP = 128 << 10

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pync.transfer import digests
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
+from pync.transport.channel import aligned_buffer
 
 if TYPE_CHECKING:
     from pync.transfer.wire import Record
@@ -56,7 +57,7 @@ class Unsealing:
     `close` must be called, whatever happens.
     """
 
-    _AHEAD = 3  # records that may wait: the thread must not run dry while others have the processor
+    _AHEAD = 4  # records that may wait: the thread must not run dry while others have the processor
 
     def __init__(self, part: Part, hasher: Any) -> None:
         from _thread import start_new_thread
@@ -152,7 +153,9 @@ def _hash(fd: int, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) 
 
 
 def _unseal(part: Part, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
-    plain = record_buffer()
+    from pync.proto.secret import RECORD_MAX
+
+    plain = aligned_buffer(RECORD_MAX)
     failed = False  # what follows a record that is lost must not be written in its place
     while (record := jobs.get()) is not None:
         error: BaseException | None = None

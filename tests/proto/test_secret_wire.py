@@ -28,7 +28,9 @@ def test_records_on_the_wire() -> None:
         sealer.seal(b"more")
 
 
-@pytest.mark.parametrize(("size", "fine"), [(15, False), (16, True), (MIB + 16, True), (MIB + 17, False)])
+@pytest.mark.parametrize(
+    ("size", "fine"), [(15, False), (16, True), (2 * MIB + 16, True), (2 * MIB + 17, False)]
+)
 @pytest.mark.parametrize("last", [0, 1 << 31])
 def test_how_long_a_record_may_be(size: int, fine: bool, last: int) -> None:
     opener = secret.Opener(AESGCM(KEY))

@@ -138,7 +138,7 @@ def test_large_file_with_a_secret(large: Path, out: Path) -> None:
     assert (out / "large").read_bytes() == large.read_bytes()
 
 
-@pytest.mark.parametrize(("quick", "largest"), [(1e9, 1 << 20), (0.0, 128 << 10)])
+@pytest.mark.parametrize(("quick", "largest"), [(1e9, 2 << 20), (0.0, 128 << 10)])
 def test_records_grow_while_the_network_takes_them_at_once(
     large: Path, out: Path, monkeypatch: pytest.MonkeyPatch, quick: float, largest: int
 ) -> None:
