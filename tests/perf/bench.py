@@ -39,6 +39,7 @@ class Bench:
     def end_run(self) -> None:
         """Between two runs: nothing may run on."""
         self.processes.close()
+        self.free_memory()
 
     # processes
     def spawn(self, *argv: str | os.PathLike[str], **options: Any) -> Process:
@@ -63,17 +64,19 @@ class Bench:
             raise AssertionError(f"exit {done.code}, not {code}: {process.describe()}")
 
     # material
-    def warm_up(self) -> None:
-        """Use and free as much memory as one run will fill anew.
+    def take_memory(self) -> None:
+        """Hold as much memory as one run will fill anew, until `free_memory` just before it starts.
 
         A virtual machine gives free memory back to its host within seconds. To get a page from there costs
         four times what a page costs that was freed a moment ago, and falls on whoever happens to be next.
         """
         block = bytes(1 << 20)
-        with (self.scratch / "warm").open("wb", buffering=0) as file:
+        with (self.scratch / "held").open("wb", buffering=0) as file:
             for _ in range((self.size + self.size // 4) >> 20):
                 file.write(block)
-        (self.scratch / "warm").unlink()
+
+    def free_memory(self) -> None:
+        (self.scratch / "held").unlink(missing_ok=True)
 
     def source(self, size: int | None = None) -> Path:
         """A file of that many (default: `bench.size`) bytes that do not compress, on tmpfs."""
@@ -102,7 +105,7 @@ class Bench:
         path = self.scratch / name
         if new:
             path.unlink(missing_ok=True)
-            self.warm_up()
+            self.take_memory()
             return path.open("wb", buffering=0)
         if not path.exists() or path.stat().st_size != self.size:
             shutil.copyfile(self.source(), path)

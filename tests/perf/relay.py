@@ -80,6 +80,7 @@ def stream(sender: str, receiver: str, source: str, sink: str) -> Measure:
                 file, (stdin, writing) = stdin, pipe()
                 bench.spawn("cat", stdin=file, stdout=writing)
                 writing.close()
+            bench.free_memory()
             client = SENDERS[sender](bench, server.port, stdin)
             stdin.close()
             client.until(lambda: connected(server.port), "connecting")
@@ -114,6 +115,7 @@ def udp_pync(bench: Bench) -> float:
     """Bytes a second that arrive, sent as datagrams of 1400 bytes."""
     with bench.sink(new=True) as sink, bench.source().open("rb", buffering=0) as stdin:
         server = bench.listen("-u", "127.0.0.1:0", stdout=sink)
+        bench.free_memory()
         begin = bench.now()
         to = ("127.0.0.1", str(server.port), "--datagram-size", "1400", "--send-only")
         return delivered(bench, server, bench.pync("connect", "-u", *to, stdin=stdin), begin)
@@ -125,6 +127,7 @@ def udp_nc(bench: Bench) -> float:
         server = bench.spawn("nc.openbsd", "-u", "-l", "127.0.0.1", "0", stdout=sink)
         port = server.bound("udp")
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        bench.free_memory()
         begin = bench.now()
         bench.spawn(bench.c("reference"), "packets", "1400", stdin=file, stdout=ends[0])
         client = bench.spawn("nc.openbsd", "-u", "-w", "1", "127.0.0.1", str(port), stdin=ends[1])

@@ -20,13 +20,14 @@ def _fresh(bench: Bench, name: str) -> Path:
     path = bench.scratch / name
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir()
-    bench.warm_up()
+    bench.take_memory()
     return path
 
 
 def _deliver(bench: Bench, out: Path, source: Path, *options: str) -> float:
     """Seconds from the sender's start until both ends are done."""
     receiver = bench.listen("-o", f"{out}/", *options, "127.0.0.1:0", command="recv")
+    bench.free_memory()
     begin = bench.now()
     sender = bench.pync("send", *options, f"127.0.0.1:{receiver.port}", str(source))
     bench.check(sender)
@@ -47,6 +48,7 @@ def ours(*options: str) -> Measure:
 def _nc_file_to_file(bench: Bench, listen: tuple[str, ...], connect: tuple[str, ...]) -> float:
     with bench.sink("nc-out", new=True) as out, bench.source().open("rb") as source:
         receiver = bound(bench.spawn(*listen, "-l", "127.0.0.1", "0", stdout=out))
+        bench.free_memory()
         begin = bench.now()
         sender = bench.spawn(*connect, "127.0.0.1", str(receiver.port), stdin=source)
         bench.check(sender)
@@ -101,6 +103,7 @@ def tar_through_nc(bench: Bench) -> float:
     os.close(writing)
     unpack = bench.spawn("tar", "x", "-C", str(out), stdin=reading)
     os.close(reading)
+    bench.free_memory()
     begin = bench.now()
     reading, writing = os.pipe()
     pack = bench.spawn("tar", "c", "-C", str(source.parent), source.name, stdout=writing)

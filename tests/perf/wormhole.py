@@ -63,6 +63,7 @@ def deliver(bench: Bench, out: Path, source: Path) -> float:
     client = (str(_folder() / "bin" / "python"), "-c", _CLIENT, *_servers(bench))
     sender = bench.spawn(*client, "send", "--hide-progress", "--code", CODE, source)
     sender.expect("wormhole receive")
+    bench.free_memory()
     begin = bench.now()
     receiver = bench.spawn(*client, "receive", "--hide-progress", "--accept-file", "-o", out, CODE)
     done = receiver.wait(within=LIMIT)
