@@ -6,7 +6,8 @@ greetings and both SPAKE2 messages gives one key a direction and one proof key a
 that it knows the key, then the receiver; only after that anything about the files is said. Then all bytes
 travel in records, sealed with AES-256-GCM if both CPUs do AES in hardware, else ChaCha20-Poly1305:
 
-    length of the sealed part (4; the top bit marks the last record of this direction), sealed part
+    length of the sealed part (4; the top bit marks the last record of this direction), sealed part (at most
+    2 MiB and its tag of 16)
 
 The nonce is the record's number (8), three zero bytes and the last-mark (1), the header is authenticated
 too: a record that is changed, moved, repeated, left out, or missing at the end does not open (the STREAM
@@ -33,7 +34,9 @@ from pync.errors import IntegrityError
 from pync.proto.transfer import ProtocolError
 from pync.proto.words import WORDS
 
-RECORD_MAX = 2 << 20  # plain bytes in one record
+# Plain bytes in one record. Smaller ones would stay in a core's own cache, and are slower all the same: each
+# costs both ends system calls, and hands the processor to and fro between them.
+RECORD_MAX = 2 << 20
 TAG_SIZE = 16
 HEADER = struct.Struct("!I")
 LAST = 1 << 31
@@ -148,7 +151,9 @@ def _nonce(number: int, last: bool) -> bytes:
 
 
 class Sealer:
-    """Plain bytes in, records out."""
+    """Plain bytes in, records of at most `most` of them out."""
+
+    most = RECORD_MAX
 
     def __init__(self, cipher: Any) -> None:
         self._cipher = cipher

@@ -120,7 +120,6 @@ class Body:
             if count < 0:
                 await wire.flush()
                 await wire.pause(read=True, write=False, source=source)
-                wire.poll()
                 continue
             began()
             begin = wire.loop.now()

@@ -288,12 +288,10 @@ class Link:
             self._backlog = memoryview(data if self._sealer is None else self._seal(data))
 
     def _seal(self, data: bytes) -> bytes:
-        from pync.proto.secret import RECORD_MAX
-
-        assert self._sealer is not None
+        sealer = self._sealer
+        assert sealer is not None
         return b"".join(
-            self._sealer.seal(memoryview(data)[at : at + RECORD_MAX])
-            for at in range(0, len(data), RECORD_MAX)
+            sealer.seal(memoryview(data)[at : at + sealer.most]) for at in range(0, len(data), sealer.most)
         )
 
     async def flush(self) -> None:

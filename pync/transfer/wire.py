@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10
-# One record of ours. Smaller ones would stay in a core's own cache, and are slower all the same: each costs
-# both ends system calls, and hands the processor to and fro between them.
-SEAL_STEP = 2 << 20
 # One write of plain bytes, to a channel that encrypts them itself; and a record where one takes longer than
 # QUICK seconds, since the other end has nothing of a record before it has all of it.
 PLAIN_STEP = 128 << 10
@@ -343,7 +340,7 @@ class Wire(Link):
 
     async def _send_read(self, fd: int, offset: int, count: int, hasher: Any) -> int:
         if not self._plain:
-            self._plain = aligned_buffer(SEAL_STEP if self._sealer is not None else PLAIN_STEP)
+            self._plain = aligned_buffer(PLAIN_STEP if self._sealer is None else self._sealer.most)
         done = 0
         while done < count:
             plain = self._plain[: min(self._step, count - done)]

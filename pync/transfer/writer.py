@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pync.transfer import digests
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
-from pync.transport.channel import aligned_buffer
 
 if TYPE_CHECKING:
     from pync.transfer.wire import Record
@@ -153,9 +152,7 @@ def _hash(fd: int, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) 
 
 
 def _unseal(part: Part, hasher: Any, jobs: SimpleQueue[Any], done: SimpleQueue[Any]) -> None:
-    from pync.proto.secret import RECORD_MAX
-
-    plain = aligned_buffer(RECORD_MAX)
+    plain = record_buffer()
     failed = False  # what follows a record that is lost must not be written in its place
     while (record := jobs.get()) is not None:
         error: BaseException | None = None

@@ -118,13 +118,13 @@ def write_readme(table: list[tuple[str, ...]]) -> None:
     old, _, after = rest.partition(end)
     kept = (tuple(line[2:-2].split(" | ")) for line in old.splitlines() if line.startswith("| "))
     lines = {line[0]: line for line in (*kept, *table)}
-    when = "row by row, last on " if len(lines) > len(table) else ""
-    table = [lines[row.name] for row in rows() if row.name in lines]
+    shown = [lines[row.name] for row in rows() if row.name in lines]
+    when = "row by row, last on " if len(shown) > len(table) else ""
     machine = (
         f"{os.cpu_count()} cores, Linux {os.uname().release.split('-')[0]}, Python {sys.version.split()[0]}"
     )
     made = f"`python -m tests.perf`, {when}{time.strftime('%Y-%m-%d')}, {machine}:"
-    path.write_text(f"{before}{begin}\n{made}\n\n{as_markdown(table)}\n{end}{after}")
+    path.write_text(f"{before}{begin}\n{made}\n\n{as_markdown(shown)}\n{end}{after}")
 
 
 def parse_size(text: str) -> int:

@@ -140,6 +140,7 @@ def memory(number: int) -> Measure:
     def measure(bench: Bench) -> float:
         out, source = _fresh(bench, "files-out"), _small_files(bench, number)
         receiver = bench.listen("-o", f"{out}/", "127.0.0.1:0", command="recv")
+        bench.free_memory()
         sender = bench.pync("send", f"127.0.0.1:{receiver.port}", str(source))
         value = peak_memory(receiver)
         bench.check(sender)

@@ -19,7 +19,7 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.report import Event
 from pync.transfer import digests
-from pync.transfer.wire import Limits
+from pync.transfer.wire import Limits, Wire
 from tests.harness import PATIENCE, pattern
 from tests.transfer.test_hostile import Sender
 
@@ -314,6 +314,16 @@ def test_a_body_nobody_wants_any_more_is_ended_after_the_run(long: Path) -> None
     code, events = deliver([long], script)
     assert code == 2
     assert _files(events) == {"long": ("failed", "no space left on device")}
+
+
+def test_a_sender_that_never_has_to_wait_looks_for_answers_too(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_looking(self: Wire) -> None:
+        await self.pause(read=False, write=True)
+
+    monkeypatch.setattr(Wire, "_room", without_looking)
+    test_a_body_nobody_wants_any_more_is_ended_after_the_run(long)
 
 
 def test_answers_without_end_are_not_collected(long: Path) -> None:
