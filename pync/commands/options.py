@@ -159,6 +159,7 @@ class ListenOptions(StreamOptions):
 class TransferOptions(TlsOptions):
     """What send and recv share."""
 
+    nodelay: bool = True  # the two ends answer each other in small frames: none may wait for an ACK
     raw: bool = False
     secret: str | None = None  # None: none wanted; "": wanted, words to be found elsewhere; else the words
     secret_file: str | None = None

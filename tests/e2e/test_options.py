@@ -201,6 +201,24 @@ def test_socket_options_reach_the_connection(sessions, role, options, level, nam
         sock.close()
 
 
+@pytest.mark.parametrize("role", ["send", "recv"])
+def test_the_short_frames_of_a_transfer_wait_for_no_acknowledgement(sessions, role, tmp_path):
+    if role == "send":
+        listener, _ = sessions.listener()
+        host, port = listener.getsockname()
+        process = sessions.processes.pync("send", f"{host}:{port}", "-", stdin=subprocess.DEVNULL)
+        peer = sessions.keep(listener.accept()[0])
+    else:
+        process = sessions.processes.listen("-o", f"{tmp_path}/", "127.0.0.1:0", command="recv")
+        peer = sessions.keep(socket.create_connection(("127.0.0.1", process.port)))
+    assert read_exactly(peer, 6) == b"\x89pync\r"  # so that it is accepted
+    sock = socket_of(process)
+    try:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    finally:
+        sock.close()
+
+
 def socket_of(process):
     """A duplicate of the process's connected TCP socket."""
     pidfd = os.pidfd_open(process.pid)
