@@ -14,6 +14,12 @@ if "COVERAGE_PROCESS_CONFIG" in os.environ:
     import tests.told.sitecustomize  # noqa: F401
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: tests of sockets wait more than they compute, so two share a core."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[harness.Processes]:
     """Start `pync` and its peers; what still runs at the end of the test is killed."""
