@@ -72,6 +72,19 @@ def test_connect_imports_nothing_heavy(processes, extra):
         assert imported(done.err) & HEAVY <= allowed
 
 
+def test_a_transfer_imports_little_more_than_its_digest(processes, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"hello")
+    tell = (sys.executable, "-X", "importtime", "-m", "pync")  # with site-packages: xxhash is there
+    receiver = processes.spawn(*tell, "recv", "-o", f"{tmp_path}/out", "127.0.0.1:0")
+    sender = processes.spawn(*tell, "send", f"127.0.0.1:{receiver.bound()}", str(path))
+    for process in (sender, receiver):
+        done = process.finish()
+        assert done.code == 0, done.err
+        ours = done.err[done.err.index(" pync.errors\n") :]  # not what site-packages import by themselves
+        assert not imported(ours) & (HEAVY - {"xxhash"} | {"typing", "re", "hashlib"})
+
+
 def test_udp_connect_imports_nothing_heavy(processes):
     with answering(socket.SOCK_DGRAM) as port:
         process = spawn(processes, "connect", "-u", "--quit-after", "0.1", "127.0.0.1", port)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
 
 from pync.commands.options import TransferOptions
 from pync.commands.wiring import dial_settings, socket_settings, tls_settings
@@ -22,6 +21,10 @@ from pync.transfer.sink import OutputClosed
 from pync.transfer.wire import Limits, Lost, Wire
 from pync.transport.channel import Channel
 from pync.transport.dial import dial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 
 def refuse_datagrams(name: str, options: TransferOptions) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pync.commands.exchange import Exchange, Partner, explain, reach, refuse_datagrams, run_raw
 from pync.commands.options import RecvOptions
 from pync.commands.session import output_closed
@@ -24,6 +22,12 @@ from pync.transfer.sink import OutputClosed
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import Channel
 from pync.transport.stdio import kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 
 async def run(loop: Loop, options: RecvOptions, report: Report) -> ExitCode:

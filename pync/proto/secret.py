@@ -28,11 +28,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from typing import Any
 
 from pync.errors import IntegrityError
 from pync.proto.transfer import ProtocolError
 from pync.proto.words import WORDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Plain bytes in one record. Smaller ones would stay in a core's own cache, and are slower all the same: each
 # costs both ends system calls, and hands the processor to and fro between them.

@@ -53,12 +53,17 @@ tells the
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 from zlib import crc32
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from pync.errors import IntegrityError, NetworkError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 VERSION = 1
 MAGIC = b"\x89pync\r\n\x1a"

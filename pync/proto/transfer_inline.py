@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
 
 from xxhash import xxh3_64_digest, xxh3_64_intdigest
 
 from pync.proto.transfer import CHECK_SIZE, ENTRY, FRAME_MAX, INLINE_MAX
 from pync.proto.transfer_messages import DIGEST_MAX, FILE, INLINE, PATH_MAX, Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # path, mode, mtime, contents (in the buffer they arrived in), their digest
 InlineFile = tuple[bytes, int, int, memoryview, bytes]

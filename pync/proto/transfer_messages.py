@@ -9,9 +9,14 @@ may add some.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from pync.proto.transfer import INLINE_MAX, PACKED_MAX, RUN_MAX, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 PATH_MAX = 4096
 NAME_MAX = 255

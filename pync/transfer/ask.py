@@ -8,7 +8,6 @@ import sys
 from pync.errors import LocalError, UsageError, reason
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
-from pync.proto.secret import make_code
 
 _LINE_MAX = 4096
 
@@ -34,6 +33,8 @@ def secret_from(words: str | None, file: str | None, *, makes: int | None) -> tu
     if known:
         return known, False
     if makes is not None:
+        from pync.proto.secret import make_code
+
         return make_code(makes), True
     return _prompt(), False
 

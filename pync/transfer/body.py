@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
@@ -13,6 +12,10 @@ from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Wire, read_fully
 from pync.transport.channel import Channel, aligned_buffer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # A pipe gives what its writer wrote, 64 KiB at most by default; several of those make one run.
 _PUMP = 256 << 10

@@ -8,12 +8,17 @@ changed meanwhile.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from pync.loop import Loop
 from pync.report import Report
 from pync.transfer.events import Tally, file_event
 from pync.transfer.source import Walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 
 class SendTerms(NamedTuple):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pync.transfer.system import preadv
 from pync.transport.channel import scratch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # One read: fits a core's second-level cache together with what else is hot, large enough to hide the call.
 STEP = 256 << 10

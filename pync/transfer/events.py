@@ -5,13 +5,16 @@ line.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pync.errors import ExitCode
 from pync.loop import Loop, Timer
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
 from pync.report import Event, Report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TICK = 0.1
 

@@ -4,8 +4,6 @@ renamed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
@@ -17,6 +15,12 @@ from pync.transfer.sink import Sink, sink_for
 from pync.transfer.small import BATCH_MAX, SmallFiles
 from pync.transfer.system import os
 from pync.transfer.wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 FSYNC_INLINE = 8 << 20  # above this much written, waiting for the disk is done in a thread
 

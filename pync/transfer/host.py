@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
 
 from pync.commands.options import RecvOptions, TransferOptions
 from pync.errors import PyncError
@@ -14,6 +13,12 @@ from pync.transport.listen import Acceptor, Bound, bind
 from pync.transport.readiness import tell
 from pync.transport.settings import SocketSettings
 from pync.transport.stream import StreamSocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    from pync.lean import Protocol
 
 TLS_SECONDS = 15.0
 Handle = Callable[[Channel], Awaitable[None]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
@@ -12,6 +10,10 @@ from pync.transfer.root import Refused
 from pync.transfer.sink import Sink
 from pync.transfer.squeeze import Unpacker
 from pync.transfer.wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Intake:

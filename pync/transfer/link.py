@@ -7,13 +7,14 @@ given up, and whoever waits says now and then that it lives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from pync.errors import NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
 from pync.transport.channel import WANT_READ, Channel, aligned_buffer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.proto.secret import Opener, Sealer
 
 IN_SIZE = 1 << 20

@@ -7,7 +7,6 @@ output that could not be written.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pync.errors import LocalError, NetworkError, TimedOut, reason
 from pync.loop import Loop
@@ -15,6 +14,10 @@ from pync.proto.pacing import TokenBucket
 from pync.transfer.root import other_names
 from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, Channel, aligned_buffer, ready
 from pync.transport.stdio import BINARY, Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # After our end, how long the peer may take to acknowledge or close before we believe it is gone.
 ACKNOWLEDGE = 30.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pync.commands.options import RecvOptions, SendOptions
 from pync.errors import NetworkError, TimedOut, UsageError
 from pync.loop import Loop
@@ -14,6 +12,10 @@ from pync.transfer.host import open_host
 from pync.transfer.raw import RawPipe, close, open_input, open_output
 from pync.transport.channel import Channel
 from pync.transport.settings import SocketSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 async def send_raw(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from pync.errors import LocalError
 from pync.loop import Loop
@@ -27,6 +26,10 @@ from pync.transfer.root import Refused, Root, look
 from pync.transfer.sink import Output, OutputClosed, StreamSink
 from pync.transfer.small import BATCH_MAX
 from pync.transfer.wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Ask = Callable[[Wire, messages.Begin], Awaitable[bool]]
 CONFIRM_EVERY = 256

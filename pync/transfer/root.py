@@ -11,11 +11,14 @@ from __future__ import annotations
 import errno
 import stat
 from collections.abc import Iterator
-from typing import Self
 
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
 from pync.transfer.system import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo that lies there under the name must not hold us.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import stat
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from pync.errors import LocalError, NetworkError, reason
 from pync.proto import transfer as proto
@@ -24,6 +23,10 @@ from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Lost, Wire
 from pync.transport.stdio import Stdio, kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Claim = Callable[[bytes, Wire], Awaitable[None]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
@@ -16,7 +15,10 @@ from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import WANT_WRITE, ready
 from pync.transport.stdio import OutputClosed, Stdio
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.transfer.writer import Behind
 
 _ZEROS = bytes(256 << 10)

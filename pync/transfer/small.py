@@ -11,12 +11,17 @@ on an SSD. Until then they keep their partial names, and nothing of them is conf
 from __future__ import annotations
 
 from time import perf_counter
-from typing import NamedTuple
 
 from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
 from pync.transfer.root import Refused, failed, part_name
 from pync.transfer.system import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 SLOW_SYNC = 0.0004  # seconds; memory and battery-backed disks stay far below

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import DEPTH_MAX
 from pync.transfer.system import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from pync.lean import NamedTuple
 
 _NAMES = sys.getfilesystemencoding()
 OPEN_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -219,6 +223,7 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes], bool] | None:
     """
     if not patterns:
         return None
+    import re
     from fnmatch import translate
 
     names: list[Any] = []

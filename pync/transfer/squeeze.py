@@ -9,9 +9,12 @@ while.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
 
 from pync.proto.transfer import PACKED_MAX, ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 BLOCK = PACKED_MAX
 LEVEL = 1

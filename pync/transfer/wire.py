@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pync.errors import ExitCode, LocalError, PyncError, reason
 from pync.loop import Loop
@@ -22,9 +21,14 @@ from pync.transfer.link import Limits, Link, Lost, Silent
 from pync.transfer.system import os, preadv
 from pync.transport.channel import WANT_READ, Channel, aligned_buffer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
     from pync.proto.secret import Opener
     from pync.relay.kernel import KernelMover
+else:
+    from pync.lean import NamedTuple
 
 # Frames are pushed out once that much is waiting; a record holds them all.
 OUT_SIZE = 256 << 10

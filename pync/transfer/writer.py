@@ -7,13 +7,15 @@ thread's hands at a time: it is finished before its memory is used again.
 from __future__ import annotations
 
 from _queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
 
 from pync.transfer import digests
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.transfer.wire import Record
 
 
