@@ -71,6 +71,7 @@ class Loop:
         self._always: dict[int, _Watch] = {}
         self._timers: list[Timer] = []
         self._soon: deque[Callback] = deque()
+        self._failures: deque[BaseException] = deque()
         self._signals: dict[int, Callback | None] = {}
         self._wake: tuple[socket, socket] | None = None
         self._restore: Callback | None = None
@@ -285,8 +286,9 @@ class Loop:
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Drive everything until `coroutine` ends; its result.
 
-        Raises what it raises. An exception of a callback, or Interrupted for a caught signal, is raised
-        inside the coroutine where it waits, so that its clean-up runs.
+        Raises what it raises. An exception of a callback or of a task that nobody awaits, or Interrupted for
+        a caught signal, is raised inside the coroutine where it waits, so that its clean-up runs; or from
+        here, if the coroutine just ended without a failure of its own.
         """
         task = self.main = Task(self, coroutine)
         task._step(None)
@@ -294,8 +296,21 @@ class Loop:
             try:
                 self._turn()
             except BaseException as error:
-                task.cancel(error)  # it may go on for a while, cleaning up
-        return task.result()
+                if not task.cancel(error):  # it may go on for a while, cleaning up
+                    self._failures.append(error)
+        result = task.result()
+        if self._failures:
+            raise self._failures.popleft()
+        return result
+
+    def fail(self, error: BaseException) -> None:
+        """Let `error` end the run: a task failed and nobody awaits it."""
+        self._failures.append(error)
+        self.call_soon(self._raise_failure)
+
+    def _raise_failure(self) -> None:
+        if self._failures:
+            raise self._failures.popleft()
 
     def _timeout(self) -> float | None:
         if self._soon or self._always:

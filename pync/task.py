@@ -63,12 +63,13 @@ class Task:
             raise self._error
         return self._value
 
-    def cancel(self, error: BaseException) -> None:
-        """Raise `error` inside the coroutine where it waits, now; a finished task is left alone."""
+    def cancel(self, error: BaseException) -> bool:
+        """Raise `error` inside the coroutine where it waits, now; False for a finished task, left alone."""
         if self.done:
-            return
+            return False
         self._drop_wait()
         self._step(None, error)
+        return True
 
     def on_done(self, callback: Callable[[Task], None]) -> None:
         """Call `callback(task)` once the task is done (soon, if it already is)."""
@@ -117,7 +118,7 @@ class Task:
         for waiter in waiters:
             self._loop.call_soon(lambda waiter=waiter: waiter(None))  # type: ignore[misc]
         if error is not None and not waiters and self is not self._loop.main:
-            self._loop.call_soon(self.result)  # nobody looks: let the failure end the run
+            self._loop.fail(error)
 
     def __await__(self) -> Generator[Suspension, Any, Any]:
         if not self.done:

@@ -97,9 +97,7 @@ class _Wait:
     async def run(self) -> bool:
         """True once it holds, False when the time is up."""
         say_at = self._started + FIRST_WORD
-        while not self._held:
-            if self._failure is not None:
-                raise self._failure
+        while self._failure is None and not self._held:
             self._changed.clear()
             until = min(self._deadline, say_at)
             if not await self._changed.wait(until) and not self._held:
@@ -107,6 +105,8 @@ class _Wait:
                     return False
                 self._report(Event("waiting", self.facts()))
                 say_at = self._loop.now() + NEXT_WORD
+        if self._failure is not None:
+            raise self._failure
         return True
 
     def cancel(self) -> None:

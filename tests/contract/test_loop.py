@@ -267,6 +267,39 @@ def test_a_failure_nobody_looks_at_ends_the_run(loop):
         loop.run(main())
 
 
+def test_a_failure_nobody_looks_at_ends_the_run_that_ends_by_itself_at_the_same_time(loop):
+    flag = loop.flag()
+
+    async def fails():
+        await loop.sleep_until(loop.now())
+        flag.set()  # the main coroutine ends in this very turn
+        raise KeyError("lost")
+
+    async def main():
+        loop.spawn(fails())
+        await flag.wait()
+
+    with pytest.raises(KeyError):
+        loop.run(main())
+
+
+def test_the_failure_of_the_coroutine_itself_counts_first(loop):
+    flag = loop.flag()
+
+    async def fails():
+        await loop.sleep_until(loop.now())
+        flag.set()
+        raise KeyError("lost")
+
+    async def main():
+        loop.spawn(fails())
+        await flag.wait()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop.run(main())
+
+
 def test_a_failing_callback_is_raised_in_the_coroutine(loop):
     cleaned = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -246,6 +247,25 @@ def test_time_out_is_3_and_names_what_is_missing(processes: Processes, stack: Ex
     assert word in result.err
     assert "refused" in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("options", [("--wait", "5s"), ("--wait", "5s", "--json")], ids=" ".join)
+def test_a_result_that_cannot_be_written_is_no_success(
+    processes: Processes, stack: ExitStack, options: tuple[str, ...]
+) -> None:
+    sock = bound(stack)
+    sock.listen()
+    argv = (*PYNC, "scan", f"127.0.0.1:{sock.getsockname()[1]}", *options)
+    with open("/dev/full", "wb") as full:
+        result = processes.spawn(*argv, stdout=full).wait()
+    assert result.code == 2
+    assert "standard output: no space left on device" in result.err
+    assert result.err.count("\n") == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as broken:
+        result = processes.spawn(*argv, stdout=broken).wait()
+    assert (result.code, result.err) == (-signal.SIGPIPE, "")
 
 
 def test_json_lines_of_a_wait(processes: Processes, stack: ExitStack) -> None:
