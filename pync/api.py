@@ -178,6 +178,8 @@ def recv(where: str | Endpoint, output: str | os.PathLike[str], **options: Any) 
 class Port(NamedTuple):
     """One result of a scan; `state` is open, closed, filtered or open|filtered, `rtt` in seconds.
 
+    A Unix socket has its path as `address`, and 0 as `port`.
+
     >>> from pync.api import Port
     >>> port = Port("localhost", "127.0.0.1", 22, "tcp", "open", service="ssh")
     >>> f"{port.address}:{port.port} {port.service}"
@@ -193,6 +195,12 @@ class Port(NamedTuple):
     rtt: float | None = None
     service: str = ""
     banner: dict[str, Any] | None = None  # protocol, text, status, ..., as the events have it
+
+
+def _port(facts: dict[str, Any]) -> Port:
+    """The result that a `port` event tells of; what the event does not know has the default."""
+    known = {name: value for name, value in facts.items() if name in Port._fields and value is not None}
+    return Port(**{"port": 0, **known})
 
 
 def scan(
@@ -221,12 +229,7 @@ def scan(
         if event.kind == "error":
             failures.append(event.facts["message"])
         elif event.kind == "port":
-            facts = {
-                name: value
-                for name, value in event.facts.items()
-                if name in Port._fields and value is not None
-            }
-            results.append(Port(**facts))
+            results.append(_port(event.facts))
             if found is not None:
                 found(results[-1])
 

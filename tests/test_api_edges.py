@@ -133,6 +133,20 @@ def test_a_scan_of_which_a_part_is_impossible_raises(listener):
     assert [port.port for port in seen] == [listener.port]
 
 
+@pytest.mark.parametrize("until", ["open", "closed"])
+def test_a_unix_socket_that_was_waited_for_is_found(until, tmp_path):
+    path, seen = tmp_path / "socket", []
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(str(path))
+        if until == "open":
+            service.listen()
+        found = pync.scan(f"unix:{path}", wait=20.0, until=until, found=seen.append)
+    assert [(port.address, port.port, port.proto, port.state) for port in found] == [
+        (str(path), 0, "unix", until)
+    ]
+    assert seen == found
+
+
 def test_a_banner_is_what_the_service_said(listener):
     def serve():
         with listener.accept(20.0) as server:
