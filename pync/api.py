@@ -2,8 +2,10 @@
 
 Failures are the exceptions of `pync.errors`; their `code` is the exit status that the command would have.
 Every function may be called from any thread; one Connection or Listener belongs to one thread at a time.
-Keyword arguments are the long options with `_` for `-` (`idle_timeout=5.0`, `tls=True`), durations in
-seconds, sizes in bytes.
+Keyword arguments are the long options with `_` for `-` (`retry_for=5.0`, `tls=True`), durations in seconds,
+sizes in bytes, None as if left out; where several may be given, one alone will do. An option that a function
+cannot honour raises UsageError: those about what is shown have no use here, and `connect` and `listen` take
+none about what their commands do on a connection (programs, copies, limits, services).
 
 >>> import pync
 >>> try:
@@ -19,31 +21,30 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from pync.cli.build import default_scheme
 from pync.commands import options as opt
 from pync.commands.checks import check
+from pync.commands.connect import dial_retrying
 from pync.commands.session import execute
-from pync.commands.wiring import dial_settings
 from pync.connection import Connection, Listener
 from pync.endpoint import Endpoint, parse
 from pync.errors import ExitCode, NetworkError, PartialError, UsageError
+from pync.keywords import read, several
 from pync.loop import Loop
 from pync.report import Event, silent
-from pync.transport.dial import dial
 
 
-def _endpoint(where: str | Endpoint, *, listen: bool = False, udp: bool = False) -> Endpoint:
-    endpoint = parse(where, listen=listen) if isinstance(where, str) else where
-    if udp:
-        endpoint = endpoint._replace(
-            scheme={"tcp": "udp", "unix": "unix-dgram"}.get(endpoint.scheme, endpoint.scheme)
-        )
-    return endpoint
+def _endpoint(where: str | Endpoint, values: dict[str, Any], *, listen: bool = False) -> Endpoint:
+    if isinstance(where, str):
+        return parse(where, listen=listen, default=default_scheme(values))
+    return where
 
 
 def connect(where: str | Endpoint, *, timeout: float | None = None, **options: Any) -> Connection:
     """An open connection to `where` ("example.org:80", "udp://[::1]:53", "unix:/run/x"; any Endpoint).
 
-    `timeout` seconds bound the connecting and then each call on the connection.
+    `timeout` seconds bound the connecting and then each call on the connection. With `retry` or `retry_for` a
+    place that says no is tried again, each try within `timeout`.
 
     >>> import pync
     >>> with pync.listen("127.0.0.1:0") as listener:
@@ -53,17 +54,16 @@ def connect(where: str | Endpoint, *, timeout: float | None = None, **options: A
     ...         server.read()
     b'ping'
     """
-    endpoint = _endpoint(where, udp=options.get("udp", False))
-    chosen = opt.ConnectOptions(endpoint=endpoint, timeout=timeout, **options)
+    values = read("connect", {"timeout": timeout, **options})
+    chosen = opt.ConnectOptions(endpoint=_endpoint(where, values), **values)
     check(chosen)
     loop = Loop()
     try:
-        deadline = None if timeout is None else loop.now() + timeout
-        channel = loop.run(dial(loop, endpoint, dial_settings(chosen, endpoint), silent, deadline))
+        channel = loop.run(dial_retrying(loop, chosen, silent))
     except BaseException:
         loop.close()
         raise
-    return Connection(loop, channel, timeout=timeout, owns_loop=True)
+    return Connection(loop, channel, timeout=chosen.timeout, owns_loop=True)
 
 
 def listen(where: str | Endpoint, **options: Any) -> Listener:
@@ -84,8 +84,8 @@ def listen(where: str | Endpoint, **options: Any) -> Listener:
     address already in use
     nobody came
     """
-    endpoint = _endpoint(where, listen=True, udp=options.get("udp", False))
-    chosen = opt.ListenOptions(endpoint=endpoint, **options)
+    values = read("listen", options)
+    chosen = opt.ListenOptions(endpoint=_endpoint(where, values, listen=True), **values)
     check(chosen)
     return Listener(chosen)
 
@@ -122,8 +122,12 @@ def _transfer(command: str, options: opt.TransferOptions) -> Delivery:
     return Delivery(files, summary)
 
 
-def send(where: str | Endpoint, paths: Iterable[str | os.PathLike[str]], **options: Any) -> Delivery:
-    """Deliver `paths` to a `recv`; comes back once the receiver confirmed that all is verified and in place.
+def send(
+    where: str | Endpoint,
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    **options: Any,
+) -> Delivery:
+    """Deliver `paths` (one, or several) to a `recv`; comes back once all is verified and in place there.
 
     Raises PartialError when some of several files failed. The receiver may start later, within `retry_for`.
 
@@ -139,13 +143,12 @@ def send(where: str | Endpoint, paths: Iterable[str | os.PathLike[str]], **optio
     ...     (here / "copy.txt").read_text(), sent.summary["files"], sent.files[0]["status"]
     ('hello', 1, 'ok')
     """
-    listens = bool(options.get("listen"))
-    chosen = tuple(os.fspath(path) for path in paths)
+    values = read("send", options)
+    chosen = several("send(): paths", paths)
     if not chosen or "-" in chosen:
         raise UsageError("send needs paths here; stdin belongs to the program")
-    return _transfer(
-        "send", opt.SendOptions(endpoint=_endpoint(where, listen=listens), paths=chosen, **options)
-    )
+    endpoint = _endpoint(where, values, listen=values.get("listen", False))
+    return _transfer("send", opt.SendOptions(endpoint=endpoint, paths=chosen, **values))
 
 
 def recv(where: str | Endpoint, output: str | os.PathLike[str], **options: Any) -> Delivery:
@@ -165,14 +168,12 @@ def recv(where: str | Endpoint, output: str | os.PathLike[str], **options: Any) 
     ...     (here / "inbox" / "note.txt").read_text(), got.files[0]["digest"].partition(":")[0]
     ('hello', 'xxh3')
     """
-    listens = not options.get("connect")
+    values = {"yes": True, **read("recv", options)}
     into = os.fspath(output)
     if into == "-":
         raise UsageError("recv needs a path here; stdout belongs to the program")
-    options.setdefault("yes", True)
-    return _transfer(
-        "recv", opt.RecvOptions(endpoint=_endpoint(where, listen=listens), output=into, **options)
-    )
+    endpoint = _endpoint(where, values, listen=not values.get("connect", False))
+    return _transfer("recv", opt.RecvOptions(endpoint=endpoint, output=into, **values))
 
 
 class Port(NamedTuple):
@@ -205,7 +206,7 @@ def _port(facts: dict[str, Any]) -> Port:
 
 def scan(
     targets: str | Sequence[str],
-    ports: str | None = None,
+    ports: str | int | None = None,
     *,
     found: Callable[[Port], None] | None = None,
     **options: Any,
@@ -221,7 +222,9 @@ def scan(
     ...     [(port.port == listener.port, port.state) for port in ports]
     [(True, 'open')]
     """
-    words = (targets,) if isinstance(targets, str) else tuple(targets)
+    values = read("scan", {"ports": ports, **options})
+    chosen = opt.ScanOptions(targets=several("scan(): targets", targets), **values)
+    check(chosen)
     results: list[Port] = []
     failures: list[str] = []
 
@@ -233,8 +236,6 @@ def scan(
             if found is not None:
                 found(results[-1])
 
-    chosen = opt.ScanOptions(targets=words, ports=ports, **options)
-    check(chosen)
     code = execute("scan", chosen, note, signals=False)
     if failures:
         raise PartialError(failures[0]) if code == ExitCode.PARTIAL else NetworkError(failures[0])

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pync.commands import options as opt
 from pync.commands.wiring import socket_settings, tls_settings
 from pync.errors import NetworkError, TimedOut, UsageError, reason
+from pync.keywords import seconds
 from pync.loop import Loop
 from pync.transport.channel import CHUNK, Channel, read_some, ready, write_all
 from pync.transport.listen import Acceptor, bind
@@ -184,7 +185,7 @@ class Listener:
         """The next client. Raises TimedOut when none came within `timeout` seconds."""
         if self._closed:
             raise UsageError("the listener is closed")
-        deadline = None if timeout is None else self._loop.now() + timeout
+        deadline = None if timeout is None else self._loop.now() + seconds("accept(): timeout", timeout)
         if not self._waiting:
             self._arrived.clear()
             if not self._loop.run(self._arrived.wait(deadline)):

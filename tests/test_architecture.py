@@ -21,7 +21,7 @@ LAYERS = (
     {"relay"},
     {"scanning", "transfer"},  # the engines of three commands
     {"commands"},
-    {"api", "connection", "cli"},
+    {"api", "connection", "keywords", "cli"},
     {"__main__"},
 )
 # Options are values without behaviour: the engines are configured with them.

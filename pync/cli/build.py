@@ -67,13 +67,13 @@ def _endpoint(command: str, words: list[str], values: dict[str, Any]) -> list[st
     }[command]
     if command == "send" and listening and words[0].isdigit():
         # `send --listen 9000 a.txt`: a port alone, and not the host 9000 with the port a.txt.
-        values["endpoint"], rest = take(words[:1], listen=True, default=_scheme(values))
+        values["endpoint"], rest = take(words[:1], listen=True, default=default_scheme(values))
         return words[1:]
-    values["endpoint"], rest = take(words, listen=listening, default=_scheme(values))
+    values["endpoint"], rest = take(words, listen=listening, default=default_scheme(values))
     return rest
 
 
-def _scheme(values: dict[str, Any]) -> str:
+def default_scheme(values: dict[str, Any]) -> str:
     """What an endpoint without a scheme means under -u and -U."""
     if values.get("unix"):
         return "unix-dgram" if values.get("udp") else "unix"

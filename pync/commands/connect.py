@@ -41,7 +41,7 @@ async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
     try:
         # Opened first: a directory as stdin must fail before anybody was called.
         local = Stdio(-1 if options.recv_only else 0, -1 if options.send_only else 1)
-        channel = await _dial_retrying(loop, options, report)
+        channel = await dial_retrying(loop, options, report)
         facts = channel.facts()
         report(Event("connected", facts))
         if options.zero:
@@ -57,7 +57,7 @@ async def run(loop: Loop, options: ConnectOptions, report: Report) -> ExitCode:
         copies.close()
 
 
-async def _dial_retrying(loop: Loop, options: ConnectOptions, report: Report) -> Channel:
+async def dial_retrying(loop: Loop, options: ConnectOptions, report: Report) -> Channel:
     """Dial; with --retry or --retry-for again, while the network says no, at growing intervals."""
     settings = dial_settings(options, options.endpoint)
     started = loop.now()

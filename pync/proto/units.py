@@ -12,7 +12,7 @@ for _power, _letter in enumerate("kmgt", start=1):
     _BYTES[f"{_letter}b"] = 1000**_power
 
 # Longer than any socket time-out or poll() can express; larger than any file. Past these a typo is likelier.
-_LONGEST = 10 * 365 * 86400.0
+LONGEST = 10 * 365 * 86400.0
 _LARGEST = 1 << 63
 
 _DURATION_FORMS = "a duration such as 500ms, 2, 2s, 1.5m or 1h"
@@ -24,7 +24,7 @@ def duration(text: str) -> float:
     """Seconds."""
     number, suffix = _split(text, _DURATION_FORMS)
     unit = _SECONDS.get(suffix)
-    if unit is None or float(number) * unit > _LONGEST:
+    if unit is None or float(number) * unit > LONGEST:
         raise ValueError(f"{text!r} is not {_DURATION_FORMS}")
     return float(number) * unit
 
