@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from pync.commands import options as opt
+from pync.commands.access import AccessRules
 from pync.commands.wiring import socket_settings, tls_settings
 from pync.errors import NetworkError, TimedOut, UsageError, reason
 from pync.keywords import seconds
 from pync.loop import Loop
 from pync.transport.channel import CHUNK, Channel, read_some, ready, write_all
-from pync.transport.listen import Acceptor, bind
+from pync.transport.listen import Acceptor, Bound, bind
 from pync.transport.peers import DatagramListener, DatagramPeer
+from pync.transport.readiness import tell
 from pync.transport.stream import StreamSocket
 
 _HANDSHAKE_SECONDS = 10.0
@@ -151,13 +153,15 @@ class Listener:
 
     def __init__(self, options: opt.ListenOptions) -> None:
         self._options = options
+        self._rules = AccessRules(options)
+        self._rules.load()
         self._tls = tls_settings(options, options.endpoint)
         self._loop = Loop()
         self._waiting: deque[Channel] = deque()
         self._arrived = self._loop.flag()
         self._closed = False
         try:
-            self._bound = bind(options.endpoint, socket_settings(options))
+            self._bound = _bind(options)
         except BaseException:
             self._loop.close()
             raise
@@ -171,11 +175,16 @@ class Listener:
             self._acceptor = Acceptor(self._loop, self._bound, self._on_stream, lambda why: None)
 
     def _on_stream(self, sock: socket.socket, address: Any) -> None:
-        self._arrive(StreamSocket(sock, address))
+        if self._rules.admits(address):
+            self._arrive(StreamSocket(sock, address))
+        else:
+            sock.close()
 
     def _on_peer(self, peer: DatagramPeer) -> bool:
-        self._arrive(peer)
-        return True
+        admitted = self._rules.admits(peer.address)
+        if admitted:
+            self._arrive(peer)
+        return admitted
 
     def _arrive(self, channel: Channel) -> None:
         self._waiting.append(channel)
@@ -233,3 +242,14 @@ class Listener:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _bind(options: opt.ListenOptions) -> Bound:
+    """Bound as `options` ask, and said to be so where they ask for that."""
+    bound = bind(options.endpoint, socket_settings(options))
+    try:
+        tell(bound, options.port_file, options.ready_fd)
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -1,6 +1,7 @@
 """The keyword arguments of the Python API: each is honoured, or refused by name."""
 
 import math
+import os
 import socket
 import threading
 from pathlib import Path
@@ -15,6 +16,62 @@ from pync.keywords import read
 def options_of(kind):
     """The names of all options of a command."""
     return [name for owner in kind.__mro__ for name in vars(owner) if not name.startswith("_")]
+
+
+def test_a_client_that_is_denied_is_closed_and_never_handed_out(tmp_path):
+    (tmp_path / "deny").write_text("127.0.0.2  # and nobody else\n")
+    with pync.listen("127.0.0.1:0", deny_file=tmp_path / "deny", timeout=20.0) as listener:
+        where = ("127.0.0.1", listener.port)
+        with (
+            socket.create_connection(where, timeout=20, source_address=("127.0.0.2", 0)) as denied,
+            socket.create_connection(where, timeout=20, source_address=("127.0.0.3", 0)) as welcome,
+        ):
+            with listener.accept(20.0) as server:
+                assert server.peer.endswith(f":{welcome.getsockname()[1]}")
+            assert denied.recv(1) == b""
+            with pytest.raises(pync.TimedOut):
+                listener.accept(0.0)
+
+
+@pytest.mark.parametrize("rules", [{"deny": "127.0.0.2"}, {"allow": ("10.0.0.0/8", "127.0.0.3")}])
+def test_a_datagram_of_somebody_denied_makes_no_client(rules):
+    with (
+        pync.listen("udp://127.0.0.1:0", timeout=20.0, **rules) as listener,
+        socket.socket(type=socket.SOCK_DGRAM) as denied,
+        socket.socket(type=socket.SOCK_DGRAM) as welcome,
+    ):
+        for sock, host, word in ((denied, "127.0.0.2", b"no"), (welcome, "127.0.0.3", b"yes")):
+            sock.bind((host, 0))
+            sock.sendto(word, ("127.0.0.1", listener.port))
+        with listener.accept(20.0) as server:
+            assert server.recv() == b"yes"
+        with pytest.raises(pync.TimedOut):
+            listener.accept(0.0)
+
+
+def test_wrong_rules_are_told_before_anybody_can_come(tmp_path):
+    with pytest.raises(pync.UsageError, match="bad access rule 'garbage!!'"):
+        pync.listen("127.0.0.1:0", deny="garbage!!")
+    with pytest.raises(pync.LocalError, match="no such file"):
+        pync.listen("127.0.0.1:0", allow_file=tmp_path / "nowhere")
+
+
+def test_a_listener_says_where_it_is_bound(tmp_path):
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)  # all has been said by the time that there is a listener
+    with (
+        open(reader, "rb", buffering=0) as ready,
+        pync.listen("127.0.0.1:0", port_file=tmp_path / "port", ready_fd=writer) as listener,
+    ):
+        assert ready.readall() == b"\n"
+        assert (tmp_path / "port").read_text() == f"{listener.port}\n"
+
+
+def test_a_listener_that_cannot_say_where_it_is_gives_the_place_back(tmp_path):
+    path = tmp_path / "socket"
+    with pytest.raises(pync.LocalError, match="no such file"):
+        pync.listen(f"unix:{path}", port_file=tmp_path / "nowhere" / "port")
+    assert not path.exists()
 
 
 def test_connect_tries_again_as_long_as_it_is_told_to(monkeypatch):

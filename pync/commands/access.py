@@ -10,6 +10,8 @@ from pync.report import Event, Report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pync.proto.access import AccessList, Name, Rule
 
 
@@ -56,9 +58,11 @@ class AccessRules:
         addresses = [host_of(address.sockaddr) for address in resolve(Endpoint("tcp", name, 0))]
         return list(rule.rules(addresses))
 
-    def admits(self, address: str) -> bool:
-        """Whether a client from `address` may come in; a Unix client has none ("")."""
-        return self._list is None or self._list.admits(address)
+    def admits(self, sockaddr: Any) -> bool:
+        """Whether a client from `sockaddr` may come in; that of a Unix client tells nothing about it."""
+        if self._list is None:
+            return True
+        return self._list.admits(host_of(sockaddr) if isinstance(sockaddr, tuple) else "")
 
     def watch(self, loop: Loop, report: Report) -> None:
         """Read the files again on SIGHUP; a bad new list leaves the old one in force, and is said."""

@@ -7,7 +7,6 @@ from pync.commands.options import ListenOptions
 from pync.commands.service import Service
 from pync.commands.session import output_closed
 from pync.commands.wiring import Progress, Totals, code_of
-from pync.endpoint import host_of
 from pync.errors import ExitCode, Interrupted, PyncError, TimedOut
 from pync.loop import Loop, Task
 from pync.relay.policy import Outcome
@@ -166,7 +165,7 @@ class Server:
     def _turn_away(self, address: Any, family: int, facts: Any) -> bool:
         """Whether a client may not come in; says why."""
         why = None
-        if not self.rules.admits(host_of(address) if isinstance(address, tuple) else ""):
+        if not self.rules.admits(address):
             why = "denied"
         elif self.options.max_conns is not None and len(self._clients) >= self.options.max_conns:
             why = "too many clients"
