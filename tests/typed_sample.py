@@ -34,7 +34,7 @@ def deliver(folder: Path) -> pync.Delivery:
     meet, received = f"unix:{folder}/meet", list[pync.Delivery]()
     receiver = threading.Thread(target=lambda: received.append(pync.recv(meet, folder / "inbox")))
     receiver.start()
-    sent = pync.send(meet, [folder / "letter.txt"], retry_for=20.0)
+    sent = pync.send(meet, folder / "letter.txt", retry_for=20.0)
     receiver.join(20.0)
     assert [file["status"] for file in received[0].files] == ["ok"]
     return sent
@@ -42,7 +42,7 @@ def deliver(folder: Path) -> pync.Delivery:
 
 def open_ports(port: int) -> list[int]:
     seen: list[pync.Port] = []
-    found = pync.scan("127.0.0.1", f"{port}", found=seen.append, timeout=20.0)
+    found = pync.scan("127.0.0.1", port, found=seen.append, timeout=20.0)
     assert found == seen
     return [result.port for result in found if result.state == "open"]
 
