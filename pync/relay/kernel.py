@@ -29,6 +29,7 @@ class KernelMover:
     for the next `fill`, so that what moved is counted first."""
 
     held = 0  # taken from the source, not yet in the sink
+    one_call = True  # takes and gives in one system call, so that an error does not say whose it is
 
     def __init__(self) -> None:
         self._kept: OSError | Refused | int | None = None
@@ -140,7 +141,13 @@ class HoldingMover(KernelMover):
 
 
 class SpliceMover(HoldingMover):
-    """Descriptor to descriptor through a pipe of ours (splice(2))."""
+    """Descriptor to descriptor through a pipe of ours (splice(2)).
+
+    Both may be connections, so it matters whose an error is: `fill` raises the source's, `drain` the sink's,
+    because what the sink did not take is held.
+    """
+
+    one_call = False
 
     def __init__(self, source_fd: int, sink_fd: int) -> None:
         super().__init__()

@@ -139,9 +139,9 @@ class Pump:
         return count
 
     @property
-    def direct(self) -> bool:
-        """True when an error while filling may be the sink's: the mover touches both sides in one call."""
-        return isinstance(self._mover, KernelMover)
+    def one_call(self) -> bool:
+        """True when an error may be the source's or the sink's: the mover touches both in one call."""
+        return isinstance(self._mover, KernelMover) and self._mover.one_call
 
     def redirect(self, sink: Channel) -> None:
         """The sink takes no more. Take on, for another one, so that the source's end is noticed."""
@@ -241,7 +241,7 @@ class Pump:
         self.taken += count
         self._left -= count
         self.datagrams += 1
-        if self.direct:
+        if isinstance(self._mover, KernelMover):
             self.moved += count - mover.held  # most went straight from source to sink
         if self._bucket is not None:
             self._bucket.spend(count, self.loop.now())

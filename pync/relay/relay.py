@@ -138,11 +138,11 @@ class Relay:
         """A direction ended and all of it is out."""
         if self._finishing:
             return
-        if pump is self.up:
+        if self._error is not None:
+            self._finish("error", self._error)
+        elif pump is self.up:
             self._notice("sent")
             self._input_ended()
-        elif self._error is not None:
-            self._finish("error", self._error)
         elif self._limited and not self.local.may_stop_reading:  # a program still has its answer to give
             self._finish("limit", None)
         else:
@@ -260,7 +260,7 @@ class Relay:
         if not isinstance(error, OSError | PyncError):
             raise error
         on_net = filling == (pump is self.down)
-        if pump.direct and isinstance(error, OSError):
+        if pump.one_call and isinstance(error, OSError):
             on_net = _from_network(error) and not self._is_output_pipe(pump, error)
         if isinstance(error, LocalError):  # a copy of the session cannot be written
             self._local_broke(pump, error)
@@ -271,11 +271,7 @@ class Relay:
 
     def _is_output_pipe(self, pump: Pump, error: OSError) -> bool:
         """Reading a connection does not raise EPIPE while a stdout or child's pipe is there to do it."""
-        return (
-            pump is self.down
-            and isinstance(error, BrokenPipeError)
-            and not isinstance(self.net, type(self.local))
-        )
+        return pump is self.down and isinstance(error, BrokenPipeError)
 
     def _local_broke(self, pump: Pump, error: OSError | PyncError) -> None:
         if isinstance(error, PyncError):
@@ -287,7 +283,14 @@ class Relay:
         else:
             kind = NetworkError if _from_network(error) else LocalError
             name = self.local.peer or ("stdin" if pump is self.up else "stdout")
-            self._finish("error", kind(f"{name}: {reason(error)}"))
+            if self._error is None:
+                self._error = kind(f"{name}: {reason(error)}")
+            if pump is self.down and isinstance(error, ConnectionError) and not self.up.done:
+                self.down.abandon()
+                self.up.run()  # what a target had answered is passed on first
+                if not self.up.idle:
+                    return
+            self._finish("error", self._error)
 
     def _net_broke(self, pump: Pump, error: OSError | PyncError) -> None:
         """The connection broke. What had arrived is written out first, then that is the end."""

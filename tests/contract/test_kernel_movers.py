@@ -15,7 +15,8 @@ from pync.relay.kernel import LocalFileMover, PipeMover, SpliceMover
 from pync.relay.movers import CopyMover, SegmentsMover, choose
 from pync.transport.datagram import DatagramSocket
 from pync.transport.stdio import OutputClosed, Stdio
-from tests.contract.pumping import Sink, Source, pump
+from pync.transport.stream import StreamSocket
+from tests.contract.pumping import Sink, Source, pump, socket_pair
 from tests.harness import pattern
 
 DATA = pattern(3_000_000)
@@ -159,6 +160,29 @@ def test_other_errors_are_told(loop, tmp_path, monkeypatch, came_from, goes_to, 
     assert isinstance(owner.error, OSError)
     assert owner.error.errno == number
     assert DATA.startswith(received)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("broken", ["source", "sink"])
+@pytest.mark.parametrize("before", [0, 10_000])
+def test_between_two_connections_the_one_that_was_reset_is_told(loop, kind, broken, before):
+    """Filling is the source's failure, draining the sink's."""
+    (feeder, source), (sink, reader) = socket_pair(kind), socket_pair(kind)
+    channels = StreamSocket(source), StreamSocket(sink)
+    feeder.sendall(pattern(before + (broken == "sink")))
+    (channels[0] if broken == "source" else channels[1]).write(memoryview(b"unread"))
+    (feeder if broken == "source" else reader).close()  # with something unread: a reset
+    mover = choose(*channels)
+    assert isinstance(mover, SpliceMover)
+    moving, owner = pump(loop, *channels, mover)
+    assert isinstance(owner.error, ConnectionError)
+    assert owner.while_filling == (broken == "source")
+    assert not moving.one_call
+    for channel in channels:
+        channel.detach(loop)
+        channel.close()
+    for sock in (feeder, reader):
+        sock.close()
 
 
 @pytest.mark.parametrize("came_from", ["pipe", "tcp", "file"])

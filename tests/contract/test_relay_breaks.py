@@ -166,6 +166,36 @@ def test_our_output_breaks(error, peer, message, kind):
     assert session.net.was_reset
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_target_had_answered_is_passed_on_before_it_breaks(full):
+    """The answer that explains the reset (a server's "too large") is heard."""
+    session = Session()
+    session.net.full(full)
+    session.local.peer = "to:2"
+    session.local.breaks_writing = RESET
+    session.net.gives(b"data")
+    session.local.gives(b"too large")
+    session.local.incoming_ended = True
+    assert session.running == full
+    session.net.full(False)
+    outcome = session.outcome
+    assert session.net.outgoing == b"too large"
+    assert not session.net.outgoing_ended
+    assert outcome.error.message == "to:2: connection reset by peer"
+    assert session.net.was_reset
+
+
+def test_a_target_that_breaks_twice_is_blamed_for_the_first():
+    session = Session()
+    session.local.peer = "to:2"
+    session.local.breaks_writing = RESET
+    session.local.breaks_reading = PIPE
+    session.net.gives(b"data")
+    outcome = session.outcome
+    assert outcome.error.message == "to:2: connection reset by peer"
+    assert session.directions == []
+
+
 def test_our_input_breaks():
     session = Session()
     session.local.breaks(OSError(errno.EIO, ""))

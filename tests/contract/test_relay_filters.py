@@ -142,13 +142,22 @@ def failing(monkeypatch, direction, error, *, console=False):
     return session
 
 
-@pytest.mark.parametrize("direction", ["up", "down"])
-@pytest.mark.parametrize(("error", "kind"), [(RESET, NetworkError), (PIPE, NetworkError), (FULL, LocalError)])
-def test_the_kind_of_error_says_which_side_broke(monkeypatch, direction, error, kind):
+@pytest.mark.parametrize(
+    ("direction", "error", "kind", "side"),
+    [
+        ("up", RESET, NetworkError, "net:1"),
+        ("down", RESET, NetworkError, "net:1"),
+        ("up", PIPE, NetworkError, "net:1"),
+        ("down", PIPE, NetworkError, "stdout"),  # what a connection is received into is a pipe
+        ("up", FULL, LocalError, "stdin"),
+        ("down", FULL, LocalError, "stdout"),
+    ],
+)
+def test_the_kind_of_error_says_which_side_broke(monkeypatch, direction, error, kind, side):
     session = failing(monkeypatch, direction, error)
     session.net.ends()
     assert type(session.outcome.error) is kind
-    assert session.outcome.error.message.startswith("net:1" if kind is NetworkError else "std")
+    assert session.outcome.error.message.startswith(f"{side}: ")
     assert session.mover.closed
 
 

@@ -1,11 +1,12 @@
 """`listen --forward` (CLI contract 5)."""
 
+import select
 import socket
 
 import pytest
 
-from tests.e2e.sessions import closed_at_once, read_exactly, read_to_end, reset
-from tests.harness import free_port, pattern
+from tests.e2e.sessions import MOMENT, closed_at_once, is_reset, one_line, read_exactly, read_to_end, reset
+from tests.harness import PATIENCE, free_port, pattern
 
 DATA = pattern(500_000)
 
@@ -47,6 +48,48 @@ def test_forward_passes_resets_on(sessions):
     with pytest.raises(ConnectionResetError):
         read_to_end(inner)
     assert process.popen.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("over", "leave"), [("tcp", socket.socket.close), ("unix", socket.socket.close), ("tcp", reset)]
+)
+def test_forward_passes_the_targets_reset_on(sessions, mover, over, leave):
+    """A target that closes with a request unread resets too; the client's place is free again."""
+    target, words = sessions.listener(over)
+    process, client = sessions.listen("-k", "-m", "1", "-v", "--forward", words[0])
+    inner = sessions.keep(target.accept()[0])
+    client.sendall(b"request")
+    assert select.select([inner], [], [], PATIENCE)[0]
+    inner.sendall(b"413")
+    assert read_exactly(client, 3) == b"413"
+    leave(inner)
+    assert is_reset(client)
+    process.expect("closed .*connection reset by peer")
+    again = sessions.client(process)
+    while again in select.select([target, again], [], [], PATIENCE)[0]:
+        again = sessions.client(process)  # it came in the very moment in which the place was given back
+    sessions.keep(target.accept()[0]).sendall(b"again")
+    assert read_exactly(again, 5) == b"again"
+
+
+def test_a_target_that_resets_while_much_is_sent_to_it(sessions, mover):
+    target, words = sessions.listener()
+    process, client = sessions.listen("--forward", words[0])
+    inner = sessions.keep(target.accept()[0])
+    client.setblocking(False)
+    try:
+        while select.select([], [client], [], MOMENT)[1]:
+            client.send(DATA)
+    except BlockingIOError:
+        pass
+    client.settimeout(PATIENCE)
+    inner.sendall(b"413")
+    inner.close()
+    assert read_exactly(client, 3) == b"413"
+    assert is_reset(client)
+    done = process.wait()
+    assert done.code == 1
+    assert one_line(done.err) == f"pync: {words[0]}: connection reset by peer"
 
 
 def test_a_target_that_is_down_costs_only_that_client(sessions):
