@@ -79,12 +79,19 @@ class Room:
         member.held = held[start:]
         return said
 
-    def leave(self, key: Hashable) -> list[Said]:
-        """`key` is gone; a line it did not finish is said first."""
+    def finish(self, key: Hashable) -> list[Said]:
+        """`key` says no more: what it sent of a line is all of it."""
         member = self._members[key]
         said: list[Said] = []
-        if member.held:
-            self._line(key, member, member.held, said)
+        held, member.held = member.held, b""
+        if held:
+            self._line(key, member, held, said)
+        return said
+
+    def leave(self, key: Hashable) -> list[Said]:
+        """`key` is gone; a line it did not finish is said first."""
+        said = self.finish(key)
+        member = self._members[key]
         del self._members[key]
         del self._taken[member.name.casefold()]
         said.append(_note(key, f"{member.name} left"))

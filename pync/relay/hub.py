@@ -189,6 +189,8 @@ class Hub:
 
     def input_ended(self, port: Port) -> None:
         """A member says no more. Our stdin's end is passed on where clients only talk to us."""
+        if self._room is not None:
+            self._said(self._room.finish(port))
         if port is self.local:
             self._stdin_ended = True
             self._end_hearers()

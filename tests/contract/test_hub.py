@@ -89,6 +89,20 @@ def test_a_chat_room_passes_lines_on_and_says_who_comes_and_goes(loop):
     assert hear(host) == b"* user1 left\n"
 
 
+def test_a_chat_room_passes_an_unfinished_line_on_at_its_end(loop):
+    hub = Hub(loop, "chat", buffer=BUFFER)
+    host = hub.join_local()
+    (one,) = bystanders(hub, "one")
+    hear(host), hear(one)
+    for teller, hearer, line in ((host, one, b"<host> two\n"), (one, host, b"<user1> two\n")):
+        say(teller, b"two")
+        assert hear(hearer) == WANT_READ
+        teller.send_eof()
+        assert hear(hearer) == line
+    one.close()
+    assert hear(host) == b"* user1 left\n"
+
+
 def test_what_was_heard_is_a_copy(loop):
     hub = Hub(loop, "others", buffer=BUFFER)
     one, two = bystanders(hub, "one", "two")

@@ -194,6 +194,14 @@ def test_our_stdin_takes_part(sessions):
     process.expect_out("<ann> thanks\n")
 
 
+def test_our_last_line_counts_without_its_end(sessions):
+    process, members = chat(sessions)
+    process.write(b"one\ntwo")
+    process.close_stdin()
+    for member in members:
+        assert [member.line(), member.line()] == [b"<host> one\n", b"<host> two\n"]
+
+
 def test_chat_max_conns_and_stop(sessions):
     process, _ = chat(sessions, "-m", "2", "--grace", "100ms")
     assert closed_at_once(sessions.client(process))

@@ -50,6 +50,15 @@ def test_leaving_says_the_unfinished_line_first():
     assert joined == "* ann joined\n"
 
 
+def test_who_says_no_more_has_said_the_unfinished_line():
+    room = room_of("ann", "bob")
+    assert room.finish("ann") == []
+    room.feed("ann", b"bye")
+    assert room.finish("ann") == [Said(b"<ann> bye\n", "ann")]
+    assert room.finish("ann") == []
+    assert room.leave("ann") == [Said(b"* ann left\n", "ann")]
+
+
 def test_crlf_and_empty_lines():
     assert lines(room_of("ann").feed("ann", b"a\r\n\n\r\nb\n")) == [
         "<ann> a\n",
