@@ -23,7 +23,7 @@ class ScanView:
     """Takes `port` events; a table waits for `finish`, everything else is written as found."""
 
     def __init__(self, options: ScanOptions) -> None:
-        self._detailed = options.all
+        self._options = options
         self._rows: list[Facts] = []
         self._table = not (options.json or options.csv or options.grepable) and _is_terminal(1)
         self._format = _plain
@@ -47,7 +47,8 @@ class ScanView:
         if rows:
             plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
             width = max(os.get_terminal_size(1).columns or 80, 40)
-            write(table(rows, detailed=self._detailed, width=width, plain=plain))
+            addressed = self._options.all or not _asks_one_address(self._options)
+            write(table(rows, detailed=self._options.all, addressed=addressed, width=width, plain=plain))
 
 
 def address(facts: Facts) -> str:
@@ -130,17 +131,37 @@ def _quoted(cell: str) -> str:
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
-def table(rows: list[Facts], *, detailed: bool, width: int, plain: bool = False) -> str:
-    """A rich table, by host and port; columns that would be empty are left out."""
+def _asks_one_address(options: ScanOptions) -> bool:
+    """Whether every result is of an address that the command line names, so that none need repeat it."""
+    from pync.proto import targets
+    from pync.scanning.words import pair_words
+
+    asked: set[object] = set()
+    for word in pair_words(list(options.targets)):
+        if word == "-" or word.startswith("@"):
+            return False  # what is in there is not on the screen
+        if word.startswith(("unix:", "unix-dgram:")):
+            asked.add(word)
+            continue
+        for target in targets.parse(word, udp=options.udp, numeric=options.numeric):
+            where = target.where
+            asked.add(where)
+            several = where.size > 1 if isinstance(where, targets.Block) else options.all_addresses
+            if several or len(asked) > 1:
+                return False
+    return len(asked) == 1
+
+
+def table(rows: list[Facts], *, detailed: bool, addressed: bool, width: int, plain: bool = False) -> str:
+    """A rich table, by host and port, with ADDRESS when `addressed`; empty columns are left out."""
     from io import StringIO
 
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    hosts = {row.get("address") for row in rows}
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    heads = ["ADDRESS"] if len(hosts) > 1 or detailed else []
+    heads = ["ADDRESS"] if addressed else []
     heads += ["PORT", "STATE", "SERVICE"]
     heads += ["REASON"] if detailed else []
     heads += ["BANNER"] if any(row.get("banner") for row in rows) else []

@@ -127,7 +127,11 @@ def test_all_shows_the_reason_and_the_banner(capfd: pytest.CaptureFixture[str]) 
 def test_a_table_sorts_addresses_by_number_and_what_is_none_last() -> None:
     places = ("db.internal", "10.0.0.10", "::1", "10.0.0.9")
     table = scan_view.table(
-        [{**PORT, "address": place} for place in places], detailed=True, width=100, plain=True
+        [{**PORT, "address": place} for place in places],
+        detailed=True,
+        addressed=True,
+        width=100,
+        plain=True,
     )
     shown = [line.split()[0] for line in table.splitlines()[1:]]
     assert shown == ["10.0.0.9", "10.0.0.10", "::1", "db.internal"]

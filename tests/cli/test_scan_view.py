@@ -121,6 +121,31 @@ def test_a_terminal_gets_a_table_at_the_end(monkeypatch: pytest.MonkeyPatch) -> 
     assert lines[2].split()[:3] == ["::1", "53/udp", "open|filtered"]
 
 
+@pytest.mark.parametrize(
+    ("targets", "more", "addressed"),
+    [
+        (("10.0.0.1",), {}, False),
+        (("10.0.0.1:22", "10.0.0.1:80"), {}, False),
+        (("10.0.0.1", "22"), {}, False),
+        (("10.0.0.1/32",), {}, False),
+        (("db",), {}, False),
+        (("db",), {"all_addresses": True}, True),
+        (("db",), {"all": True}, True),
+        (("10.0.0.0/28",), {}, True),
+        (("10.0.0.1", "10.0.0.2"), {}, True),
+        (("@hosts",), {}, True),
+        (("-",), {}, True),
+        (("unix:/run/x", "unix:/run/y"), {}, True),
+    ],
+)
+def test_the_table_says_the_address_unless_the_command_line_does(
+    targets: tuple[str, ...], more: dict[str, Any], addressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    table = shown(ScanOptions(targets=targets, **more), SSH, terminal=True)
+    assert ("10.0.0.1" in table) is addressed
+
+
 def test_colour_on_a_terminal_unless_it_is_dumb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

@@ -59,7 +59,7 @@ def _session() -> Iterator[Text]:
     yield _typed("pync scan mars -p all --banner")
     facts = {"address": "192.168.1.7", "proto": "tcp", "state": "open"}
     rows = [{**facts, "port": port, "service": name, "banner": said} for port, name, said in _PORTS]
-    yield Text.from_ansi(table(rows, detailed=False, width=_WIDTH).rstrip("\n"))
+    yield Text.from_ansi(table(rows, detailed=False, addressed=False, width=_WIDTH).rstrip("\n"))
     counts = {"targets": 1, "done": 65535, "open": 3, "closed": 65532, "seconds": 1.4, "rate": 46810}
     yield from (Text(line) for line in say("scan", "summary", counts))
     yield _typed("pync scan db:5432 --wait 30s && ./migrate")
