@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import isatty
 from time import monotonic
 
-from pync.errors import ExitCode, UsageError
+from pync.errors import ExitCode, Interrupted, PyncError, UsageError
 from pync.loop import Loop
 from pync.report import Event, Report
 
@@ -55,6 +55,11 @@ async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
             from pync.scanning.workers import share
 
             await share(loop, options, source, results)
+    except (Interrupted, PyncError):
+        # Ctrl-C, the deadline, a failure: what is known by then is told all the same.
+        results.cut_off()
+        report(Event("summary", _facts(results, source, started)))
+        raise
     finally:
         ticker.stop()
         source.close()

@@ -23,29 +23,34 @@ _ENDED = (OSError, PyncError)  # TimeoutError is an OSError
 
 
 async def grab(
-    loop: Loop, sock: socket.socket, host: Host, code: int, settings: SocketSettings
+    loop: Loop, sock: socket.socket, host: Host, code: int, settings: SocketSettings, longest: float
 ) -> banner.Facts | None:
-    """What the service behind an open connection says; None when it says nothing. Closes `sock`."""
+    """What the service behind an open connection says; None when it says nothing. Closes `sock`.
+
+    No single answer is waited for longer than `longest` seconds.
+    """
     port = number_of(code)
     place = Endpoint("tcp", host.address, port)
     channel = StreamSocket(sock)
     try:
         if port in banner.TLS_PORTS:
-            return await _in_tls(loop, channel, host, port) or None
-        facts = await listen_and_ask(loop, channel, host, port)
+            return await _in_tls(loop, channel, host, port, longest) or None
+        facts = await listen_and_ask(loop, channel, host, port, longest)
     finally:
         channel.detach(loop)
         channel.close()
     if facts is None or facts["protocol"] == "tls":
-        return await _tls_anew(loop, place, host, settings) or facts
+        return await _tls_anew(loop, place, host, settings, longest) or facts
     return facts
 
 
-async def listen_and_ask(loop: Loop, channel: Channel, host: Host, port: int | str) -> banner.Facts | None:
+async def listen_and_ask(
+    loop: Loop, channel: Channel, host: Host, port: int | str, longest: float = LONGEST
+) -> banner.Facts | None:
     """What a service says by itself, or when asked in HTTP; None for nothing. Leaves the channel open."""
-    data = await _listen(loop, channel, PATIENCE if port not in banner.HTTP_PORTS else 0.05)
+    data = await _listen(loop, channel, min(longest, PATIENCE if port not in banner.HTTP_PORTS else 0.05))
     if not data:
-        data = await _ask(loop, channel, host)
+        data = await _ask(loop, channel, host, longest)
     if banner.wants_tls(data):
         return {"protocol": "tls"}
     return banner.describe(data) or None
@@ -67,43 +72,45 @@ async def _listen(loop: Loop, channel: Channel, seconds: float) -> bytes:
     return bytes(data)
 
 
-async def _ask(loop: Loop, channel: Channel, host: Host) -> bytes:
+async def _ask(loop: Loop, channel: Channel, host: Host, longest: float) -> bytes:
     try:
-        await write_all(loop, channel, banner.request(host.label), loop.now() + LONGEST)
+        await write_all(loop, channel, banner.request(host.label), loop.now() + longest)
     except _ENDED:
         return b""
-    return await _listen(loop, channel, LONGEST)
+    return await _listen(loop, channel, longest)
 
 
-async def _tls_anew(loop: Loop, place: Endpoint, host: Host, settings: SocketSettings) -> banner.Facts:
+async def _tls_anew(
+    loop: Loop, place: Endpoint, host: Host, settings: SocketSettings, longest: float
+) -> banner.Facts:
     """A second connection, for a service that answered to nothing else."""
     try:
-        channel = await dial(loop, place, DialSettings(settings), silent, loop.now() + LONGEST)
+        channel = await dial(loop, place, DialSettings(settings), silent, loop.now() + longest)
     except _ENDED:
         return {}
     try:
-        return await _in_tls(loop, channel, host, place.port)
+        return await _in_tls(loop, channel, host, place.port, longest)
     finally:
         channel.detach(loop)
         channel.close()
 
 
-async def _in_tls(loop: Loop, channel: Channel, host: Host, port: int | str) -> banner.Facts:
+async def _in_tls(loop: Loop, channel: Channel, host: Host, port: int | str, longest: float) -> banner.Facts:
     """A handshake for the certificate, then the same questions inside; {} when it is not TLS."""
     from pync.transport.tls import start_tls
     from pync.transport.tls_settings import TlsSettings
 
     trusting = TlsSettings(insecure=True, allow_truncation=True)
-    deadline = loop.now() + LONGEST
+    deadline = loop.now() + longest
     try:
         secured = await start_tls(loop, channel, trusting, server=False, name=host.label, deadline=deadline)
     except _ENDED:
         return {}
     try:
         facts: banner.Facts = {"protocol": "tls", "tls": banner.certificate(secured.secured())}
-        inside = await _listen(loop, secured, 0.05 if port in _HTTPS_PORTS else PATIENCE)
+        inside = await _listen(loop, secured, min(longest, 0.05 if port in _HTTPS_PORTS else PATIENCE))
         if not inside:
-            inside = await _ask(loop, secured, host)
+            inside = await _ask(loop, secured, host, longest)
         return facts | banner.describe(inside)
     finally:
         secured.detach(loop)

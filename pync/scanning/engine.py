@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from time import monotonic
 
-from pync.loop import Loop
+from pync.loop import Loop, Task
 from pync.proto.ports import UDP
 from pync.proto.schedule import Host, Scheduler
 from pync.scanning.results import Results
@@ -41,9 +41,10 @@ class Engine:
             silent=self._silent,
         )
         self._settings = socket_settings(options)
+        self._timeout = options.timeout
         sockets = Sockets(self._settings, explain=options.all)
         self._wake = source.changed
-        self._grabbing = 0
+        self._grabs: dict[socket.socket, Task | None] = {}
         opened = self._grab if options.banner else self._opened
         self._udp = UdpProber(
             loop, self._scheduler, results, sockets, banner=options.banner, wake=self._wake.set
@@ -56,21 +57,25 @@ class Engine:
 
     def _grab(self, host: Host, code: int, sock: socket.socket, rtt: float) -> None:
         """Read what the service says; its socket counts as in flight meanwhile."""
-        from pync.scanning.banner import grab
+        from pync.scanning.banner import LONGEST, grab
 
-        self._grabbing += 1
+        longest = min(self._timeout or LONGEST, LONGEST)
+        self._results.opened(host, code, "syn-ack", rtt=rtt)
+        self._grabs[sock] = None
         self._scheduler.in_flight += 1
 
         async def work() -> None:
             try:
-                banner = await grab(self._loop, sock, host, code, self._settings)
+                banner = await grab(self._loop, sock, host, code, self._settings, longest)
             finally:
-                self._grabbing -= 1
+                del self._grabs[sock]
                 self._scheduler.in_flight -= 1
                 self._wake.set()
             self._results.found(host, code, "open", "syn-ack", rtt=rtt, banner=banner)
 
-        self._loop.spawn(work())
+        task = self._loop.spawn(work())
+        if sock in self._grabs:
+            self._grabs[sock] = task
 
     def _silent(self, host: Host, code: int) -> None:
         if not code & UDP:
@@ -81,13 +86,13 @@ class Engine:
     async def run(self) -> None:
         """Ask everything the source gives; returns when every port has its verdict."""
         scheduler = self._scheduler
-        while not scheduler.over or self._grabbing:
+        while not scheduler.over or self._grabs:
             self._wake.clear()
             for probe in scheduler.expired(monotonic()):
                 if not probe.code & UDP:
                     self._tcp.give_up(probe)
             busy = self._send_for(monotonic() + SLICE)
-            if not scheduler.over or self._grabbing:
+            if not scheduler.over or self._grabs:
                 await self._pause(busy)
 
     def _send_for(self, until: float) -> bool:
@@ -118,10 +123,18 @@ class Engine:
 
     def close(self) -> None:
         """Give the descriptors back; idempotent."""
+        for task in list(self._grabs.values()):
+            if task is not None:
+                task.on_done(lambda _task: None)  # somebody looks: its end is no failure of the run
+                task.cancel(_CutOff())
         self._scheduler.abandon(lambda probe: None if probe.code & UDP else self._tcp.give_up(probe))
         self._tcp.close()
         self._udp.close()
         self._source.close()
+
+
+class _CutOff(Exception):
+    """Raised where a banner is read that nobody waits for any more."""
 
 
 def _by_protocol(codes: tuple[int, ...] | list[int]) -> list[tuple[int, ...] | list[int]]:

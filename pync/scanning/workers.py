@@ -10,7 +10,7 @@ import marshal
 import os
 import signal
 
-from pync.errors import LocalError
+from pync.errors import Interrupted, LocalError, PyncError
 from pync.loop import Loop
 from pync.report import Event
 from pync.scanning.engine import Engine
@@ -49,6 +49,10 @@ async def share(loop: Loop, options: ScanOptions, source: Source, results: Resul
             engine.close()
         for child in children:
             await child.ended()
+    except (Interrupted, PyncError):
+        for child in children:
+            child.break_off()
+        raise
     finally:
         for child in children:
             child.close()
@@ -96,36 +100,49 @@ class Child:
         loop.watch_read(self._fd, self._read)
 
     def _read(self) -> None:
+        self._took_in()
+
+    def _took_in(self) -> bool:
+        """Whether there was something to read; what it says is told."""
         try:
             data = os.read(self._fd, 1 << 18)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self._loop.forget(self._fd)
             self._over.set()
-            return
+            return False
         self._held += data
         while len(self._held) >= _HEADER:
             size = int.from_bytes(self._held[:_HEADER], "big")
             if len(self._held) < _HEADER + size:
-                return
+                break
             kind, value = marshal.loads(bytes(self._held[_HEADER : _HEADER + size]))
             del self._held[: _HEADER + size]
             self._take(kind, value)
+        return True
 
     def _take(self, kind: str, value: Any) -> None:
         if kind == "port":
             self._results.relayed(value)
+        elif kind == "open":
+            self._results.awaits(value)
         else:
             self._results.counted(self._counted, value)
             self._counted = value
-            self._complete = kind == "end"
+            self._complete = self._complete or kind == "end"
 
     async def ended(self) -> None:
         """Wait for its last word; raises LocalError when it died without one."""
         await self._over.wait()
         if not self._complete:
             raise LocalError("scan: a worker process died, ports are missing from the result")
+
+    def break_off(self) -> None:
+        """The scan ends early: take in what it has still told."""
+        os.kill(self._pid, signal.SIGKILL)
+        while self._took_in():
+            pass
 
     def close(self) -> None:
         """End and reap it; idempotent."""
@@ -161,12 +178,16 @@ async def _work_in(
     pending = bytearray()
 
     def put(kind: str, value: Any) -> None:
-        data = marshal.dumps((kind, value))
-        pending.extend(len(data).to_bytes(_HEADER, "big") + data)
+        add(kind, value)
         if len(pending) >= 1 << 16:
             flush()
 
+    def add(kind: str, value: Any) -> None:
+        data = marshal.dumps((kind, value))
+        pending.extend(len(data).to_bytes(_HEADER, "big") + data)
+
     def flush() -> None:
+        add("counts", results.counts)  # what is told is always counted, whenever we are ended
         while pending:
             del pending[: os.write(writer, pending)]  # the parent is gone: SIGPIPE's error ends us
 
@@ -174,11 +195,13 @@ async def _work_in(
         put("port", event.facts)
 
     def tick() -> None:
-        put("counts", results.counts)
         flush()
         loop.call_later(FLUSH_EVERY, tick)
 
-    results = Results(tell, show_all=options.all, numeric=options.numeric)
+    def opened(facts: dict[str, Any]) -> None:
+        put("open", facts)
+
+    results = Results(tell, show_all=options.all, numeric=options.numeric, opened=opened)
     source.worker = part
     source.moved_to(loop)
     loop.call_later(FLUSH_EVERY, tick)

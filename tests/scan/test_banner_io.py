@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import pytest
 import trustme
 
 from pync.scanning import banner
+from tests.harness import PATIENCE, Processes
 from tests.scan.engine import listening, run
 
 Serve = Callable[[Any], None]
@@ -112,3 +115,53 @@ def test_a_service_that_resets(service: Any) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     assert said(service(talk)) is None
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Where connections are taken and nothing is said."""
+    with listening() as sock:
+        yield int(sock.getsockname()[1])
+
+
+def test_the_time_for_an_answer_holds_for_what_a_service_says(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(banner, "PATIENCE", 60.0)
+    monkeypatch.setattr(banner, "LONGEST", 120.0)
+    done = run("127.0.0.1", ports=str(silent_port), banner=True, timeout=0.1)
+    assert done.ports[0]["state"] == "open"
+    assert done.summary["seconds"] < 20  # 0.1 for each of five questions, on however loaded a machine
+
+
+def test_an_open_port_is_told_when_the_deadline_cuts_its_banner_off(
+    silent_port: int, processes: Processes
+) -> None:
+    cut = processes.run("scan", "127.0.0.1", "-p", f"{silent_port}", "--banner", "--json", "--deadline", "2s")
+    assert cut.code == 3
+    told = [json.loads(line) for line in cut.out.splitlines()]
+    events = [event for event in told if event["event"] != "progress"]
+    assert [event["event"] for event in events] == ["port", "summary"]
+    assert (events[0]["state"], events[0]["banner"]) == ("open", None)
+    assert events[1]["open"] == events[1]["done"] == 1
+
+
+def test_each_open_port_is_told_once_when_ctrl_c_cuts_banners_off(service: Any, processes: Processes) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def hear(client: Any) -> None:
+        client.recv(1)  # the nudge for a service that does not speak first
+        asked.set()
+        over.wait(PATIENCE)
+
+    mute = service(hear)
+    speaking = service(lambda client: client.sendall(b"SSH-2.0-x\r\n"))
+    scan = processes.pync("scan", "127.0.0.1", "-p", f"{mute},{speaking}", "--banner")
+    scan.expect_out("SSH-2.0-x")
+    assert asked.wait(PATIENCE)
+    scan.signal(signal.SIGINT)
+    cut = scan.wait()
+    over.set()
+    assert cut.code == -signal.SIGINT
+    ports = sorted(line.split()[0] for line in cut.out.splitlines() if b" open " in line)
+    assert ports == sorted(b"127.0.0.1:%d" % port for port in (mute, speaking)), cut

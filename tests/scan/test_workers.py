@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from pync.commands import scan
 from pync.commands.options import ScanOptions
-from pync.errors import LocalError
+from pync.commands.session import within
+from pync.errors import LocalError, TimedOut
 from pync.loop import Loop
-from pync.report import silent
+from pync.report import Event, silent
 from pync.scanning import workers
 from pync.scanning.sockets import lent_ports
 from pync.scanning.source import Source
@@ -60,6 +64,24 @@ def test_a_worker_that_dies_is_no_result(share_between: Any, monkeypatch: pytest
     monkeypatch.setattr(workers, "_work", lambda *_: os._exit(9))
     with pytest.raises(LocalError, match="worker"):
         run("127.0.0.1", ports="1-100")
+
+
+def test_what_a_worker_knows_is_told_when_the_scan_ends_early(
+    alone: Alone, stack: ExitStack, share_between: Any
+) -> None:
+    """Open ports that say nothing, one of them a worker's: every second port is."""
+    share_between(2)
+    ports = {2001, 2002}  # a network of our own, and no ports that the system lends
+    for port in ports:
+        stack.enter_context(socket.create_server(("127.0.0.1", port)))
+    events: list[Event] = []
+    options = ScanOptions(targets=("127.0.0.1",), ports="1951-2050", banner=True)
+    with Loop() as loop, pytest.raises(TimedOut):
+        loop.run(within(loop, 2.0, scan.run(loop, options, events.append)))
+    told = [event.facts["port"] for event in events if event.kind == "port"]
+    assert sorted(told) == sorted(ports)
+    assert events[-1].kind == "summary"
+    assert events[-1].facts["open"] == len(told)
 
 
 def shares(
