@@ -12,10 +12,22 @@ def write(text: str, fd: int = 1) -> None:
     data = memoryview(text.encode("utf-8", "surrogateescape"))
     try:
         while data:
-            data = data[os.write(fd, data) :]
+            try:
+                data = data[os.write(fd, data) :]
+            except BlockingIOError:  # somebody made the description that we share non-blocking
+                _wait_for(fd)
     except BrokenPipeError:
         import signal
 
         raise Interrupted(getattr(signal, "SIGPIPE", 13)) from None
     except OSError as error:
         raise LocalError(f"standard output: {reason(error)}") from None
+
+
+def _wait_for(fd: int) -> None:
+    """Until the reader made room, or left."""
+    from pync.loop import POLLOUT, new_poll
+
+    poll = new_poll()
+    poll.register(fd, POLLOUT)
+    poll.poll()

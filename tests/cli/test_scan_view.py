@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pync.cli.scan_view import ScanView, banner
+from pync.cli.stdout import write
 from pync.commands.options import ScanOptions
 from pync.errors import Interrupted, LocalError
 
@@ -203,3 +204,34 @@ def test_more_than_a_pipe_holds_arrives_whole() -> None:
     thread.join()
     os.close(reader)
     assert len(received) > 300_000
+
+
+def test_a_pipe_that_is_non_blocking_and_slow_gets_everything() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    saved = os.dup(1)
+    os.dup2(writer, 1)
+    got = bytearray()
+
+    def read() -> None:
+        while chunk := os.read(reader, 4096):
+            got.extend(chunk)
+
+    thread = threading.Thread(target=read)
+    text = "".join(f"{number}\n" for number in range(100_000))  # more than a pipe holds
+    try:
+        filled = 0
+        try:
+            while True:
+                filled += os.write(writer, b".")
+        except BlockingIOError:
+            thread.start()
+        write(text)
+        assert not os.get_blocking(1), "the descriptor is not ours to change"
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(writer)
+    thread.join(20)
+    os.close(reader)
+    assert got[filled:].decode() == text
