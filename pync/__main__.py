@@ -6,6 +6,7 @@ here.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -49,8 +50,18 @@ def _guarded(arguments: list[str]) -> int:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except (Interrupted, KeyboardInterrupt, BrokenPipeError):
         raise
-    except BaseException:
+    except BaseException as error:
+        if _is_want_of_descriptors(error):
+            return _tell(LocalError(reason(OSError(errno.EMFILE, ""))), arguments)
         return _report_bug()
+
+
+def _is_want_of_descriptors(error: BaseException) -> bool:
+    """Whether this is what `ulimit -n` does, wherever it met us: even a module is a file to open."""
+    limits = (errno.EMFILE, errno.ENFILE)
+    if isinstance(error, ImportError):  # of a shared library, which tells in words alone
+        return any(os.strerror(number) in str(error) for number in limits)
+    return isinstance(error, OSError) and error.errno in limits
 
 
 def _run(arguments: list[str]) -> int:

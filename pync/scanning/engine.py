@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from time import monotonic
 
+from pync.errors import LocalError, reason
 from pync.loop import Loop, Task
 from pync.proto.ports import UDP
 from pync.proto.schedule import Host, Scheduler
@@ -49,7 +51,9 @@ class Engine:
         self._udp = UdpProber(
             loop, self._scheduler, results, sockets, banner=options.banner, wake=self._wake.set
         )
-        self._tcp = TcpProber(loop, self._scheduler, results, sockets, opened, wake=self._wake.set)
+        self._tcp = TcpProber(
+            loop, self._scheduler, results, sockets, opened, wake=self._wake.set, starved=self._starved
+        )
 
     def _opened(self, host: Host, code: int, sock: socket.socket, rtt: float) -> None:
         sock.close()
@@ -76,6 +80,11 @@ class Engine:
         task = self._loop.spawn(work())
         if sock in self._grabs:
             self._grabs[sock] = task
+
+    def _starved(self) -> None:
+        """No descriptor is left for a single probe: only a look-up that ends could change that."""
+        if not self._source.start_lookups():
+            raise LocalError(f"scan: {reason(OSError(errno.EMFILE, ''))}")
 
     def _silent(self, host: Host, code: int) -> None:
         if not code & UDP:

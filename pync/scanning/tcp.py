@@ -129,9 +129,12 @@ class TcpProber:
         opened: Opened,
         *,
         wake: Callable[[], None],
+        starved: Callable[[], None],
     ) -> None:
+        """`starved` is called when there is no descriptor for a probe and none of ours will come free."""
         self._loop = loop
         self._wake = wake
+        self._starved = starved
         self._scheduler = scheduler
         self._results = results
         self._sockets = sockets
@@ -178,8 +181,10 @@ class TcpProber:
                     self._discard(sock)
                     sock = None
                 if error in LATER and not self._never(host, error):
-                    self._drop_spare()
+                    dropped = self._drop_spare()
                     self._scheduler.later(host, list(codes[index:]), tries, started)
+                    if error == errno.EMFILE and not dropped and not self._scheduler.in_flight:
+                        self._starved()
                     break
                 self._results.found(host, code, *self._explained(host, error))
                 self._scheduler.instant(host, 1)
@@ -266,10 +271,13 @@ class TcpProber:
         self._set.remove(sock.fileno())
         sock.close()
 
-    def _drop_spare(self) -> None:
+    def _drop_spare(self) -> bool:
+        """Whether there were any."""
+        dropped = any(self._spare.values())
         for socks in self._spare.values():
             while socks:
                 self._discard(socks.pop())
+        return dropped
 
     def _reason(self, sock: socket.socket, error: int) -> Verdict:
         if error != errno.ECONNREFUSED and self._results.show_all and LINUX:
