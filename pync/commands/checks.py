@@ -121,3 +121,15 @@ def _check_scan(options: opt.ScanOptions) -> None:
         raise UsageError("a command after -- needs --wait", hint="pync scan db:5432 --wait 30s -- CMD ARG...")
     if options.udp and options.proxy:
         raise UsageError("--proxy carries TCP only, not UDP probes")
+    if options.wait is not None:
+        _check_wait(options)
+
+
+def _check_wait(options: opt.ScanOptions) -> None:
+    if options.shard is not None:
+        raise UsageError("--shard splits a scan, not a --wait", hint="name what this machine is to wait for")
+    if options.banner:
+        raise UsageError(
+            "--banner does not go with --wait",
+            hint="--expect REGEX looks at the first bytes; or scan once more when the wait is over",
+        )

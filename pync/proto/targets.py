@@ -232,24 +232,30 @@ class Cover:
 
     def fresh(self, block: Block, ports: Ports) -> Iterator[tuple[Block, Ports]]:
         """The parts of `block` neither excluded nor asked before, with the ports left to ask there."""
-        key = block.version, block.zone
-        whole = (block.first, block.first + block.size)
-        pieces: list[tuple[int, int, Ports]] = [(*whole, ports)]
+        pieces = [(start, end, ports) for start, end in self._allowed(block)]
+        seen = self._seen.setdefault((block.version, block.zone), {})
+        for earlier, intervals in seen.values():
+            pieces = list(_without(pieces, earlier, intervals))
+        seen.setdefault(id(ports), (ports, Intervals()))[1].add(block.first, block.first + block.size)
+        for start, end, left in pieces:
+            yield Block(block.version, start, end - start, block.zone), left
+
+    def allowed(self, block: Block) -> list[Block]:
+        """The parts of `block` that are not excluded, asked before or not."""
+        return [Block(block.version, start, end - start, block.zone) for start, end in self._allowed(block)]
+
+    def _allowed(self, block: Block) -> list[tuple[int, int]]:
+        pieces = [(block.first, block.first + block.size)]
         for zone in {"", block.zone}:
             excluded = self._excluded.get((block.version, zone))
             if excluded is not None:
                 pieces = [
-                    (low, high, left)
-                    for start, end, left in pieces
+                    (low, high)
+                    for start, end in pieces
                     for low, high, hit in excluded.split(start, end)
                     if not hit
                 ]
-        seen = self._seen.setdefault(key, {})
-        for earlier, intervals in seen.values():
-            pieces = list(_without(pieces, earlier, intervals))
-        seen.setdefault(id(ports), (ports, Intervals()))[1].add(*whole)
-        for start, end, left in pieces:
-            yield Block(block.version, start, end - start, block.zone), left
+        return pieces
 
 
 def _without(

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 
-from pync.endpoint import Endpoint, parse
+from pync.endpoint import Address, Endpoint, is_literal
 from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, UsageError, reason
-from pync.loop import READ, Flag, Loop, Task
+from pync.loop import Flag, Loop, Task
 from pync.proto import ports as portspec
 from pync.proto import targets
 from pync.proto.escape import printable
 from pync.proto.handshake import Refused
+from pync.proto.targets import Block, Cover
 from pync.report import Event, Report
+from pync.scanning.awaited import endpoints
 from pync.scanning.sockets import socket_settings
-from pync.scanning.words import Lines, pair_words
+from pync.scanning.source import excluded_blocks
 from pync.transport.channel import Channel, read_some, write_all
-from pync.transport.dial import DialSettings, dial
+from pync.transport.dial import DialSettings, dial, dial_addresses, resolve_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
 
 PATIENCE = (1.0, 2.0, 3.0)  # seconds for the first, second and any further silent try
-MOST = 4096  # endpoints
 AT_ONCE = 256  # tries at the same time
 EXPECT_BYTES = 4096  # the "first bytes" that --expect looks at
 FIRST_WORD, NEXT_WORD = 1.0, 5.0  # seconds until, and between, words about what is still missing
@@ -57,7 +57,10 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     Raises TimedOut naming what is missing, UsageError and LocalError for what waiting cannot mend.
     """
     assert options.wait is not None
-    wait = _Wait(loop, options, report, await _endpoints(loop, options))
+    cover = Cover()
+    for block in await excluded_blocks(loop, options):
+        cover.exclude(block)
+    wait = _Wait(loop, options, report, await endpoints(loop, options, cover), cover)
     try:
         held = await wait.run()
     finally:
@@ -71,12 +74,22 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
 
 
 class _Wait:
-    def __init__(self, loop: Loop, options: ScanOptions, report: Report, endpoints: list[Endpoint]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        options: ScanOptions,
+        report: Report,
+        endpoints: list[Endpoint],
+        cover: Cover,
+    ) -> None:
         self._loop = loop
         self._options = options
         self._report = report
         self._settings = DialSettings(socket_settings(options), tuple(options.proxy))
         self._expect = _pattern(options.expect)
+        self._cover = cover  # what --exclude leaves
+        self._gap = 1 / options.rate if options.rate else 0.0  # seconds from one try to the next
+        self._next_at = 0.0
         self._places = [Place(endpoint) for endpoint in endpoints]
         self._all = options.require != "any"
         self._started = loop.now()
@@ -84,6 +97,7 @@ class _Wait:
         self._changed: Flag = loop.flag()
         self._freed: Flag = loop.flag()  # one more may try
         self._running = 0
+        self._at_once = min(options.concurrency or AT_ONCE, AT_ONCE)
         self._tasks: list[Task] = []
         self._failure: PyncError | None = None
         for place in self._places:
@@ -120,9 +134,8 @@ class _Wait:
     async def _poll(self, place: Place) -> None:
         try:
             while not place.met:
-                began = self._loop.now()
                 await self._turn()
-                self._running += 1
+                began = self._loop.now()
                 known = place.reason
                 place.reason = known or "no answer"
                 try:
@@ -145,9 +158,15 @@ class _Wait:
             pass
 
     async def _turn(self) -> None:
-        while self._running >= AT_ONCE:
+        """Wait until one more may try, then until `--rate` lets it."""
+        while self._running >= self._at_once:
             self._freed.clear()
             await self._freed.wait()
+        self._running += 1
+        if self._gap:
+            start_at = max(self._next_at, self._loop.now())
+            self._next_at = start_at + self._gap
+            await self._loop.sleep_until(start_at)
 
     def _met(self, place: Place, state: str, rtt: float) -> None:
         place.met = True
@@ -175,9 +194,7 @@ class _Wait:
         until = min(self._deadline, self._loop.now() + patience)
         attempts: list[str] = []
         try:
-            channel = await dial(
-                self._loop, place.endpoint, self._settings, lambda event: attempts.append(event.kind), until
-            )
+            channel = await self._dial(place.endpoint, lambda event: attempts.append(event.kind), until)
         except (TimedOut, NetworkError) as error:
             words = error.message.rpartition(": ")[2]
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
@@ -187,6 +204,21 @@ class _Wait:
         finally:
             channel.detach(self._loop)
             channel.close()
+
+    async def _dial(self, endpoint: Endpoint, report: Report, until: float) -> Channel:
+        """`dial`, but never an address that `--exclude` has, whatever a name resolves to."""
+        if not self._options.exclude or endpoint.path or is_literal(endpoint.host):
+            return await dial(self._loop, endpoint, self._settings, report, until)
+        wanted = self._settings.socket
+        found = await resolve_all(self._loop, endpoint, wanted, until)
+        addresses = [address for address in found if self._allows(address)]
+        if not addresses:
+            raise NetworkError(f"connect {endpoint.address}: --exclude has every address of it")
+        return await dial_addresses(self._loop, endpoint, addresses, wanted, report, until)
+
+    def _allows(self, address: Address) -> bool:
+        number = targets.address_number(address.sockaddr[0])
+        return number is None or bool(self._cover.allowed(Block(number[0], number[1], 1, number[2])))
 
     def _speaks_of_the_target(self, error: PyncError, attempts: list[str]) -> bool:
         """Not a name that does not resolve (yet, or here), nor a proxy that cannot be reached."""
@@ -294,56 +326,6 @@ def _service(endpoint: Endpoint, *, numeric: bool) -> str:
     if numeric or not isinstance(endpoint.port, int) or not endpoint.host:
         return ""
     return portspec.service_name(endpoint.port | (portspec.UDP if endpoint.scheme == "udp" else 0))
-
-
-async def _endpoints(loop: Loop, options: ScanOptions) -> list[Endpoint]:
-    found: dict[Endpoint, None] = {}
-    for word in await _all_words(loop, options):
-        for endpoint in _endpoints_of(word, options):
-            found[endpoint] = None
-            if len(found) > MOST:
-                raise UsageError(f"--wait looks after at most {MOST} endpoints")
-    if not found:
-        raise UsageError("--wait needs an endpoint", hint="pync scan --wait 30s HOST:PORT")
-    return list(found)
-
-
-async def _all_words(loop: Loop, options: ScanOptions) -> list[str]:
-    words: list[str] = []
-    for word in pair_words(list(options.targets)):
-        if word != "-" and not word.startswith("@"):
-            words.append(word)
-            continue
-        lines = Lines(word if word == "-" else word[1:])
-        try:
-            while not lines.over and len(words) <= MOST:
-                line = lines.next()
-                if line is not None:
-                    words.append(line)
-                elif lines.waiting_fd is not None:
-                    await loop.wait(lines.waiting_fd, READ)
-        finally:
-            lines.close()
-    return words
-
-
-def _endpoints_of(word: str, options: ScanOptions) -> Iterator[Endpoint]:
-    if word.startswith(("unix:", "unix-dgram:")):
-        yield parse(word)
-        return
-    for target in targets.parse(word, udp=options.udp, numeric=options.numeric):
-        codes = target.ports
-        if codes is None:
-            if options.ports is None:
-                raise UsageError(f"--wait: {word} has no port", hint=f"write {word}:PORT, or -p PORTS")
-            codes = portspec.parse(options.ports, udp=options.udp, numeric=options.numeric)
-        hosts: Iterator[str] = iter((target.label,))
-        if isinstance(target.where, targets.Block):
-            block = target.where
-            hosts = (block.address(index) for index in range(block.size))
-        for host in hosts:
-            for code in codes:
-                yield Endpoint(portspec.protocol_of(code), host, portspec.number_of(code))
 
 
 def become(command: list[str]) -> None:

@@ -97,6 +97,18 @@ async def _dial_direct(
     loop: Loop, endpoint: Endpoint, settings: SocketSettings, report: Report, deadline: float | None
 ) -> Channel:
     addresses = await resolve_all(loop, endpoint, settings, deadline)
+    return await dial_addresses(loop, endpoint, addresses, settings, report, deadline)
+
+
+async def dial_addresses(
+    loop: Loop,
+    endpoint: Endpoint,
+    addresses: Sequence[Address],
+    settings: SocketSettings,
+    report: Report,
+    deadline: float | None,
+) -> Channel:
+    """A connected channel to one of the `addresses` of `endpoint`; raises as `dial` does."""
     if endpoint.scheme in DATAGRAM:
         from pync.transport.dial_datagram import dial_datagram
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pync.commands.checks import check
+from pync.commands.options import ScanOptions
 from pync.errors import ExitCode, LocalError, TimedOut, UsageError
 from pync.scanning import limits, sockets, waiting, words, workers
 from tests.scan.conftest import Alone
@@ -337,3 +339,46 @@ def test_few_ports_or_udp_are_asked_by_one_process(monkeypatch: pytest.MonkeyPat
     opened = listeners(2)
     assert run("127.0.0.1", ports=spec(*opened), concurrency=2).states() == dict.fromkeys(opened, "open")
     assert run("127.0.0.1", ports=str(opened[0]), udp=True, timeout=0.1, retries=0).summary["done"] == 1
+
+
+def accepted(sock: socket.socket) -> int:
+    """How many connections came in so far."""
+    sock.setblocking(False)
+    number = 0
+    with suppress(BlockingIOError):
+        while True:
+            sock.accept()[0].close()
+            number += 1
+    return number
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1-2", "localhost"])
+def test_a_wait_never_asks_what_is_excluded(target: str) -> None:
+    with listening() as sock:
+        with pytest.raises((TimedOut, UsageError), match=r"127\.0\.0\.2|--exclude"):
+            wait(f"{target}:{sock.getsockname()[1]}", exclude=("127.0.0.1,::1",), wait=0.3)
+        assert accepted(sock) == 0
+
+
+def test_a_wait_where_everything_is_excluded_is_said() -> None:
+    with pytest.raises(UsageError, match="--exclude leaves nothing"):
+        wait("10.0.0.0/8:22", "[2001:db8::/64]:22", exclude=("10.0.0.0/8", "2001:db8::/32"), wait=0.1)
+
+
+def test_a_proxy_is_not_trusted_to_keep_an_exclusion(proxy: str) -> None:
+    with pytest.raises(UsageError, match="--exclude cannot be kept for localhost"):
+        wait("localhost:22", exclude=("127.0.0.9",), proxy=(proxy,), wait=0.1)
+
+
+def test_tries_of_a_wait_keep_to_the_rate(stack: ExitStack) -> None:
+    """Of many tries that could start at once, only so many do in the time there is."""
+    places = [stack.enter_context(listening()) for _ in range(20)]
+    with pytest.raises(TimedOut):
+        wait(*(f"127.0.0.1:{sock.getsockname()[1]}" for sock in places), rate=10.0, wait=0.5)
+    assert 1 <= sum(map(accepted, places)) <= 6
+
+
+@pytest.mark.parametrize("option", [{"shard": (1, 2)}, {"banner": True}])
+def test_what_a_wait_cannot_do_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"--{next(iter(option))} .*--wait"):
+        check(ScanOptions(targets=("127.0.0.1:22",), wait=1.0, **option))
