@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from pync.errors import NetworkError, UsageError
+from pync.errors import NetworkError, UsageError, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,6 +257,8 @@ def resolve(
         raise _look_up_error(endpoint, error, family, numeric) from None
     except UnicodeError:
         raise UsageError(f"{endpoint.host!r} is not a host name") from None
+    except OSError as error:  # about this host, not about the name
+        raise translate(error, f"look up {endpoint.host}", local=True) from None
     addresses = [Address(af, kind, sockaddr) for af, _, _, _, sockaddr in found]
     return list(dict.fromkeys(addresses))
 

@@ -49,6 +49,10 @@ class LocalError(PyncError):
     code = ExitCode.USAGE
 
 
+class LimitReached(LocalError):
+    """No descriptor is left, to this process or to the system: what was asked may work a moment later."""
+
+
 class TimedOut(PyncError):
     """A time-out the user set ran out."""
 
@@ -145,4 +149,6 @@ def translate(error: OSError, doing: str, *, local: bool = False) -> PyncError:
     `local` says that any failure is this host's doing (a file, a bind), else the errno decides.
     """
     kind: type[PyncError] = LocalError if local or error.errno in _LOCAL else NetworkError
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        kind = LimitReached
     return kind(f"{doing}: {reason(error)}")

@@ -6,6 +6,8 @@ from _thread import start_new_thread
 from collections.abc import Callable
 from socket import socketpair  # every poller takes it, where some take no pipe
 
+from pync.errors import translate
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -19,7 +21,10 @@ async def call(
     """See `Loop.call_in_thread`."""
     outcome: list[Any] = []
     # The thread may outlive the loop, so it has a socket of its own, and closing it says "done".
-    done, writer = socketpair()
+    try:
+        done, writer = socketpair()
+    except OSError as error:
+        raise translate(error, "start a thread") from None
 
     def work() -> None:
         try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
-# For name look-ups, pipes to workers, files of the view: what opens descriptors besides probes.
+# For pipes to workers, files of the view: what opens descriptors besides probes and look-ups.
 SPARE = 24
 LEAST = 4
+LOOKUPS = 32  # names being resolved at once
+LOOKUP_COST = 4  # descriptors: a pair to hear from its thread, a socket to ask with, a file of the resolver
 
 
 def raise_descriptor_limit() -> tuple[int, int] | None:
@@ -33,19 +35,36 @@ def restore_descriptor_limit(before: tuple[int, int] | None) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def probes_at_once(wanted: int | None, workers: int = 1) -> int:
-    """How many sockets one of `workers` processes may hold; `wanted` is for all together."""
+def _soft_limit() -> int:
+    """The descriptors this process may have; 0 or less: as many as it likes."""
     try:
         import resource
-
-        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     except ImportError:
-        soft = 256
+        return 256
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def lookups_at_once() -> int:
+    """How many names may be looked up at once: an eighth of the descriptors are for that."""
+    soft = _soft_limit()
+    return min(LOOKUPS, max(1, soft // 8 // LOOKUP_COST)) if soft > 0 else LOOKUPS
+
+
+def dials_at_once(most: int, *, look_ups: bool) -> int:
+    """How many connections may be dialed at once, up to `most`, each with a look-up of its own or without."""
+    free = probes_at_once(None)
+    return max(1, min(most, free // LOOKUP_COST if look_ups else free))
+
+
+def probes_at_once(wanted: int | None, workers: int = 1) -> int:
+    """How many sockets one of `workers` processes may hold; `wanted` is for all together."""
+    soft = _soft_limit()
     try:
         in_use = len(os.listdir("/proc/self/fd"))
     except OSError:
         in_use = 16
-    free = max(LEAST, soft - in_use - SPARE) if soft > 0 else 1 << 16
+    spare = SPARE + LOOKUP_COST * lookups_at_once()
+    free = max(LEAST, soft - in_use - spare) if soft > 0 else 1 << 16
     free = min(free, 1 << 16)
     if wanted is not None:
         free = min(free, max(1, wanted // workers))

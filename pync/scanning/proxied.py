@@ -6,7 +6,7 @@ A proxy tells less than a network: what it could not reach within the time is ca
 from __future__ import annotations
 
 from pync.endpoint import Endpoint
-from pync.errors import IntegrityError, LocalError, PyncError, TimedOut, UsageError
+from pync.errors import IntegrityError, LimitReached, LocalError, PyncError, TimedOut, UsageError
 from pync.loop import Loop
 from pync.proto.escape import printable
 from pync.proto.handshake import Refused
@@ -14,6 +14,7 @@ from pync.proto.pacing import TokenBucket
 from pync.proto.ports import UDP, number_of
 from pync.proto.schedule import Host
 from pync.report import Report, silent
+from pync.scanning.limits import dials_at_once
 from pync.scanning.results import Results
 from pync.scanning.sockets import socket_settings
 from pync.transport.dial import DialSettings, dial
@@ -36,8 +37,9 @@ class _Scan:
         self._patience = options.timeout or PATIENCE
         self._banner = options.banner
         self._bucket = TokenBucket(options.rate, burst=1.0) if options.rate else None
-        self._at_once = min(options.concurrency or AT_ONCE, AT_ONCE)
+        self._at_once = dials_at_once(min(options.concurrency or AT_ONCE, AT_ONCE), look_ups=True)
         self._running = 0
+        self._again: list[tuple[Host, int]] = []  # for which no descriptor was left
         self._failure: PyncError | None = None
 
     async def run(self) -> None:
@@ -49,13 +51,19 @@ class _Scan:
             for code in host.next_codes(host.left):
                 if code & UDP:
                     raise UsageError("--proxy scans TCP ports only")
-                await self._turn()
-                self._running += 1
-                self._loop.spawn(self._one(host, code))
-        while self._running:
-            await self._change()
+                await self._start(host, code)
+        while self._running or self._again:
+            if self._again:
+                await self._start(*self._again.pop())
+            else:
+                await self._change()
         if self._failure is not None:
             raise self._failure
+
+    async def _start(self, host: Host, code: int) -> None:
+        await self._turn()
+        self._running += 1
+        self._loop.spawn(self._one(host, code))
 
     async def _turn(self) -> None:
         while self._running >= self._at_once:
@@ -74,6 +82,12 @@ class _Scan:
     async def _one(self, host: Host, code: int) -> None:
         try:
             await self._ask(host, code)
+        except LimitReached as error:
+            if self._running == 1:
+                self._failure = self._failure or error
+            else:
+                self._at_once = min(self._at_once, self._running - 1)
+                self._again.append((host, code))
         except PyncError as error:
             self._failure = self._failure or error
         finally:

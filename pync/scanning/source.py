@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from os import urandom
 
 from pync.endpoint import Endpoint, resolve
-from pync.errors import ExitCode, PyncError, UsageError
+from pync.errors import ExitCode, LimitReached, PyncError, UsageError
 from pync.loop import Loop
 from pync.proto import ports as portspec
 from pync.proto import targets
@@ -22,6 +22,7 @@ from pync.proto.ports import Ports
 from pync.proto.schedule import Host
 from pync.proto.targets import Block, Cover, Name, Permutation, Shards, Target, mix
 from pync.report import Event, Report
+from pync.scanning.limits import LOOKUPS, lookups_at_once
 from pync.scanning.sockets import is_ours
 from pync.scanning.words import Lines, pair_words
 
@@ -29,7 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pync.commands.options import ScanOptions
 
-LOOKUPS = 32  # names being resolved at once
 _LOCAL_WORTH = 64  # ports from which on it pays to find out whether an address is our own
 
 
@@ -90,6 +90,7 @@ class Source(Iterator["Host | None"]):
         self._hosts: Iterator[Host] = iter(())
         self._asked_names: set[tuple[str, int]] = set()
         self._looking = 0
+        self._lookups = LOOKUPS  # at most so many at once
         self._lines: deque[Lines] = deque()
         self.changed = loop.flag()  # set when a name was resolved
         self.failed = 0  # targets that could not be scanned
@@ -149,7 +150,7 @@ class Source(Iterator["Host | None"]):
 
     def start_lookups(self) -> bool:
         """Resolve waiting names; True while some are on their way."""
-        while self._names and self._looking < LOOKUPS:
+        while self._names and self._looking < min(self._lookups, lookups_at_once()):
             host, ports = self._names.popleft()
             self._loop.spawn(self._look_up(host, ports))
         return self._looking > 0
@@ -182,9 +183,15 @@ class Source(Iterator["Host | None"]):
         try:
             endpoint = Endpoint("tcp", host, 0)
             addresses = await self._loop.call_in_thread(lambda: resolve(endpoint, family=self._family))
+        except LimitReached as error:
+            if self._looking == 1:
+                self._not_found(error, ports)
+            else:  # looked up when another one is over
+                self._lookups = self._looking - 1
+                self._names.append((host, ports))
+            return
         except PyncError as error:
-            self.fail(error)
-            self.total -= len(ports)
+            self._not_found(error, ports)
             return
         finally:
             self._looking -= 1
@@ -197,6 +204,10 @@ class Source(Iterator["Host | None"]):
             version, number, _ = targets.address_number(address.sockaddr[0]) or (0, 0, "")
             zone = str(address.sockaddr[3]) if version == 6 and address.sockaddr[3] else ""
             self._add_block(Target(host, Block(version, number, 1, zone), ports), ports)
+
+    def _not_found(self, error: PyncError, ports: Ports) -> None:
+        self.fail(error)
+        self.total -= len(ports)
 
     def fail(self, error: PyncError) -> None:
         """A target that could not be scanned: said, counted, and the others go on."""
@@ -225,7 +236,7 @@ class Source(Iterator["Host | None"]):
                 self._hosts = self._hosts_of(*self._blocks.popleft())
                 continue
             if self._lines:
-                if len(self._names) + self._looking >= LOOKUPS or not self._read_line():
+                if len(self._names) + self._looking >= self._lookups or not self._read_line():
                     return None
                 continue
             if looking or self._names:

@@ -11,7 +11,16 @@ import os
 import sys
 
 from pync.endpoint import Address, Endpoint, is_literal
-from pync.errors import ExitCode, LocalError, NetworkError, PyncError, TimedOut, UsageError, reason
+from pync.errors import (
+    ExitCode,
+    LimitReached,
+    LocalError,
+    NetworkError,
+    PyncError,
+    TimedOut,
+    UsageError,
+    reason,
+)
 from pync.loop import Flag, Loop, Task
 from pync.proto import ports as portspec
 from pync.proto import targets
@@ -20,6 +29,7 @@ from pync.proto.handshake import Refused
 from pync.proto.targets import Block, Cover
 from pync.report import Event, Report
 from pync.scanning.awaited import endpoints
+from pync.scanning.limits import dials_at_once, raise_descriptor_limit, restore_descriptor_limit
 from pync.scanning.sockets import socket_settings
 from pync.scanning.source import excluded_blocks
 from pync.transport.channel import Channel, read_some, write_all
@@ -60,11 +70,14 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     cover = Cover()
     for block in await excluded_blocks(loop, options):
         cover.exclude(block)
-    wait = _Wait(loop, options, report, await endpoints(loop, options, cover), cover)
+    places = await endpoints(loop, options, cover)
+    before = raise_descriptor_limit()
+    wait = _Wait(loop, options, report, places, cover)
     try:
         held = await wait.run()
     finally:
         wait.cancel()
+        restore_descriptor_limit(before)
     if held and options.command:  # from here on stdout is the command's
         become(list(options.command))
     report(Event("summary", wait.facts()))
@@ -97,7 +110,9 @@ class _Wait:
         self._changed: Flag = loop.flag()
         self._freed: Flag = loop.flag()  # one more may try
         self._running = 0
-        self._at_once = min(options.concurrency or AT_ONCE, AT_ONCE)
+        named = any(endpoint.host and not is_literal(endpoint.host) for endpoint in endpoints)
+        most = min(options.concurrency or AT_ONCE, AT_ONCE)
+        self._at_once = dials_at_once(most, look_ups=named or bool(options.proxy))
         self._tasks: list[Task] = []
         self._failure: PyncError | None = None
         for place in self._places:
@@ -195,6 +210,13 @@ class _Wait:
         attempts: list[str] = []
         try:
             channel = await self._dial(place.endpoint, lambda event: attempts.append(event.kind), until)
+        except LimitReached as error:
+            if self._running == 1:
+                raise
+            self._at_once = min(self._at_once, self._running - 1)
+            place.tries -= 1  # it was none
+            place.reason = printable(error.message.rpartition(": ")[2])
+            return "unknown"
         except (TimedOut, NetworkError) as error:
             words = error.message.rpartition(": ")[2]
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)

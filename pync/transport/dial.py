@@ -13,7 +13,16 @@ import sys
 from collections.abc import Sequence
 
 from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, resolve
-from pync.errors import LocalError, NetworkError, PyncError, TimedOut, UsageError, reason, translate
+from pync.errors import (
+    LimitReached,
+    LocalError,
+    NetworkError,
+    PyncError,
+    TimedOut,
+    UsageError,
+    reason,
+    translate,
+)
 from pync.loop import WRITE, Loop
 from pync.report import Event, Report
 from pync.transport.channel import Channel
@@ -205,6 +214,9 @@ class _Attempts:
     def verdict(self) -> PyncError:
         """One error for all that failed: the most telling one."""
         assert self.failures
+        for error in self.failures:
+            if isinstance(error, LimitReached):
+                return error  # an address was not asked: the others are not the verdict
         telling = [error for error in self.failures if "no route" not in error.message] or self.failures
         local = [error for error in telling if isinstance(error, LocalError)]
         chosen = telling[0] if len(local) < len(telling) else local[0]
