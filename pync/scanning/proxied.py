@@ -17,6 +17,7 @@ from pync.report import Report, silent
 from pync.scanning.limits import dials_at_once
 from pync.scanning.results import Results
 from pync.scanning.sockets import socket_settings
+from pync.transport import proxy
 from pync.transport.dial import DialSettings, dial
 
 TYPE_CHECKING = False
@@ -125,6 +126,14 @@ class _Scan:
                 channel.detach(self._loop)
                 channel.close()
             self._results.found(host, code, "open", "proxy connected", rtt=rtt, banner=said)
+
+
+def takes_names(options: ScanOptions, host: str, code: int) -> bool:
+    """Whether the name `host` is for the proxies to look up (socks5h, socks4a, http, https), not for us."""
+    if not options.proxy or code & UDP:
+        return False
+    chain = proxy.wanted_proxies(options.proxy, Endpoint("tcp", host, number_of(code)))
+    return bool(chain) and proxy.takes_names(chain[-1])
 
 
 async def scan(loop: Loop, options: ScanOptions, source: Source, results: Results, _report: Report) -> None:

@@ -87,6 +87,7 @@ class Source(Iterator["Host | None"]):
             self._cover.exclude(block)
         self._blocks: deque[tuple[Block, Ports, str]] = deque()
         self._names: deque[tuple[str, Ports]] = deque()
+        self._far: deque[tuple[str, Ports]] = deque()  # names that a proxy looks up
         self._hosts: Iterator[Host] = iter(())
         self._asked_names: set[tuple[str, int]] = set()
         self._looking = 0
@@ -138,13 +139,28 @@ class Source(Iterator["Host | None"]):
             self.total += block.size * len(left) // (self._shards.parts if self._shards else 1)
 
     def _add_name(self, name: Name, ports: Ports) -> None:
-        if self._numeric:
+        far = bool(self._options.proxy) and self._is_far(name.host, ports)
+        if self._numeric and not far:
             raise UsageError(f"{name.host!r} is not an address, and --numeric forbids look-ups")
         key = name.host.lower(), id(ports)
         if key not in self._asked_names:
             self._asked_names.add(key)
-            self._names.append((name.host, ports))
+            (self._far if far else self._names).append((name.host, ports))
             self.total += len(ports)
+
+    def _is_far(self, host: str, ports: Ports) -> bool:
+        """Whether a proxy is to look the name up; raises UsageError for what that rules out."""
+        from pync.scanning.proxied import takes_names
+
+        if not takes_names(self._options, host, ports[0]):
+            return False
+        if self._options.exclude:
+            raise UsageError(
+                f"--exclude cannot be kept for {host}: the proxy looks it up", hint="write its address"
+            )
+        if self._options.all_addresses:
+            raise UsageError(f"--all-addresses: the proxy looks {host} up, and tells none of them")
+        return True
 
     # --- names -----------------------------------------------------------------------------------------
 
@@ -232,6 +248,9 @@ class Source(Iterator["Host | None"]):
                 if host.left:
                     return host
             looking = self.start_lookups()
+            if self._far:
+                self._hosts = self._host_named(*self._far.popleft())
+                continue
             if self._blocks:
                 self._hosts = self._hosts_of(*self._blocks.popleft())
                 continue
@@ -279,6 +298,14 @@ class Source(Iterator["Host | None"]):
             host.sockaddr = tail
             host.local = local
             yield host
+
+    def _host_named(self, name: str, ports: Ports) -> Iterator[Host]:
+        """A host that only the proxy knows by address; its shard goes by its name."""
+        number = int.from_bytes(name.lower().encode(), "big")
+        own = ports if self._shards is None else self._shards.own(number, ports)
+        if own:
+            shuffled = Permutation(len(own), self._seed ^ mix(number)) if self._randomize else None
+            yield Host(name, name, own, order=shuffled)
 
     def _share(self, address: str, ports: Ports) -> tuple[Ports, int, int]:
         """This worker's part of the ports of a host: every `step`-th of these from `start` on.

@@ -57,6 +57,11 @@ def wanted_proxies(urls: Sequence[str], endpoint: Endpoint) -> list[Proxy]:
     return chain(urls, endpoint.host, endpoint.port, os.environ)
 
 
+def takes_names(proxy: Proxy) -> bool:
+    """Whether `proxy` looks names up itself; for SOCKS 4 and 5 as such we do."""
+    return proxy.scheme not in ("socks4", "socks5")
+
+
 def hide_argument(secret: str) -> None:
     """Overwrite `secret` in our own command line as other users see it (Linux; elsewhere nothing happens)."""
     if not secret:
@@ -165,7 +170,7 @@ class _Route:
         import socket
 
         number = port_number(port, socket.SOCK_STREAM, numeric=self.numeric)
-        if is_literal(host) or proxy.scheme not in ("socks4", "socks5"):
+        if is_literal(host) or takes_names(proxy):
             return [(host, number)]
         family = 4 if proxy.scheme == "socks4" else self.family
         endpoint = Endpoint("tcp", host, number)

@@ -6,10 +6,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
-from pync.errors import ExitCode, IntegrityError, NetworkError, TimedOut
+from pync.endpoint import Endpoint
+from pync.errors import ExitCode, IntegrityError, NetworkError, TimedOut, UsageError
+from pync.scanning import proxied, source
+from pync.transport.channel import Channel
+from pync.transport.stream import StreamSocket
 from tests.scan.engine import listening, run
 from tests.scan.test_waiting import wait
 
@@ -99,3 +104,54 @@ def test_refused_credentials_end_the_scan() -> None:
         threading.Thread(target=accept, daemon=True).start()
         with pytest.raises(IntegrityError):
             run("127.0.0.1", ports="1", proxy=(f"http://127.0.0.1:{sock.getsockname()[1]}",))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
+    """What scans ask proxies for from here on; every port of it is open. A look-up here fails the test."""
+    found: list[Endpoint] = []
+
+    async def dial(_loop: object, endpoint: Endpoint, *_: object) -> Channel:
+        found.append(endpoint)
+        return StreamSocket(socket.socket())
+
+    monkeypatch.setattr(proxied, "dial", dial)
+    monkeypatch.setattr(source, "resolve", lambda endpoint, **_: pytest.fail(f"looked up {endpoint}"))
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["socks5h", "socks4a", "http", "https"])
+def test_names_are_for_a_proxy_that_looks_them_up(scheme: str, asked: list[Endpoint]) -> None:
+    done = run("internal.invalid", "127.0.0.1", ports="1,2", proxy=(f"{scheme}://127.0.0.1:9",))
+    assert {(place.host, place.port) for place in asked} == {
+        (host, port) for host in ("internal.invalid", "127.0.0.1") for port in (1, 2)
+    }
+    assert {(facts["target"], facts["address"]) for facts in done.ports} == {
+        ("internal.invalid", "internal.invalid"),
+        ("127.0.0.1", "127.0.0.1"),
+    }
+    assert done.summary["done"] == 4
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks4"])
+def test_names_are_looked_up_here_for_a_proxy_that_does_not(scheme: str) -> None:
+    done = run("internal.invalid", ports="1", proxy=(f"{scheme}://127.0.0.1:9",))
+    assert (done.code, done.summary["failed"]) == (ExitCode.NETWORK, 1)
+
+
+def test_what_the_environment_keeps_from_the_proxy_is_looked_up_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "invalid")
+    assert run("internal.invalid", ports="1", proxy=("env",)).summary["failed"] == 1
+
+
+def test_shards_of_names_that_a_proxy_looks_up_are_the_whole(asked: list[Endpoint]) -> None:
+    for part in (1, 2, 3):
+        run("a.invalid", "b.invalid", ports="1-9", shard=(part, 3), proxy=("socks5h://127.0.0.1:9",))
+    assert len(asked) == len(set(asked)) == 18
+
+
+@pytest.mark.parametrize("option", [{"exclude": ("10.0.0.0/8",)}, {"all_addresses": True}])
+def test_what_needs_the_address_of_a_name_that_a_proxy_looks_up(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"proxy looks (it|internal\.invalid) up"):
+        run("internal.invalid", ports="1", proxy=("socks5h://127.0.0.1:9",), **option)
