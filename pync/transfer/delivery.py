@@ -56,7 +56,7 @@ class Delivery:
         self.total: int | None = None
         self.sent = 0  # body bytes, all connections
         self.progressed = False
-        self.spent_stdin = False
+        self.spent: set[tuple[int, int]] = set()  # stdin and pipes that gave bytes, which are gone
         self._receiver = b""
 
     def met(self, receiver: bytes) -> None:

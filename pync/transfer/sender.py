@@ -347,8 +347,9 @@ class Outgoing:
             base = os.lseek(0, 0, os.SEEK_CUR)
             await self._large(index, item.path, 0, there, base=base, kind=messages.STREAM)
             return
-        if item.parent is None and self._of.spent_stdin:
-            raise NetworkError("the connection broke, and stdin cannot be read a second time")
+        if _gone_once_read(item) in self._of.spent:
+            name = printable(item.path) or "stdin"
+            raise NetworkError(f"the connection broke, and {name} cannot be read a second time")
         opened = await self._open_special(item) if item.parent is not None else 0
         if opened is None:
             return
@@ -388,8 +389,14 @@ class Outgoing:
         body = Body(wire, self._squeezer, hasher, self._wants_more)
 
         def spent() -> None:
-            self._of.spent_stdin = self._of.spent_stdin or item.parent is None
+            if there is None or stat.S_ISFIFO(there.st_mode):
+                self._of.spent.add(_gone_once_read(item))
 
         await body.pump(source, spent)
         self._of.sent += body.done
         await self._end(number, body.done, hasher, "")
+
+
+def _gone_once_read(item: Item) -> tuple[int, int]:
+    """What a stream is known by; stdin is no file."""
+    return (0, 0) if item.status is None else (item.status.st_dev, item.status.st_ino)

@@ -79,14 +79,27 @@ class Walk:
                 size += there.st_size
         return files, size
 
+    def _look(self, path: bytes) -> os.stat_result:
+        """What a path the user typed stands for: a link is a link, but not with a slash behind it, nor where
+        it is one more name of what is open (`/dev/stdin`, the `<(command)` of a shell) or of a device.
+        """
+        there = os.stat(path, follow_symlinks=self.follow or path.endswith(b"/"))
+        if not stat.S_ISLNK(there.st_mode):
+            return there
+        if _is_magic(path):
+            return os.stat(path)
+        try:
+            target = os.stat(path)
+        except OSError:
+            return there  # it points at nothing, and is sent like that
+        return target if _is_special(target.st_mode) else there
+
     def _check(self, path: str) -> None:
         """A path that is not there is an error before anybody is called."""
         if path == "-":
             return
         try:
-            there = os.lstat(path)
-            if stat.S_ISLNK(there.st_mode) and self.follow:
-                there = os.stat(path)
+            there = self._look(os.fsencode(path))
             if stat.S_ISDIR(there.st_mode):
                 os.close(os.open(path, OPEN_FILE | os.O_DIRECTORY))
             elif stat.S_ISREG(there.st_mode):
@@ -105,9 +118,9 @@ class Walk:
             yield from self._named(os.fsencode(path), name)
 
     def _named(self, path: bytes, name: bytes) -> Iterator[Item]:
-        """A path the user typed. Devices and fifos count here, and trailing slashes follow a link."""
+        """A path the user typed. Devices and fifos count here."""
         try:
-            there = os.stat(path, follow_symlinks=self.follow or path.endswith(b"/"))
+            there = self._look(path)
         except OSError as error:
             yield Item(messages.FILE, name, problem=reason(error))
             return
@@ -206,6 +219,16 @@ def _shown_name(path: str) -> bytes:
     if name in ("", ".", ".."):
         name = os.path.basename(os.path.realpath(path))
     return os.fsencode(name)
+
+
+def _is_magic(link: bytes) -> bool:
+    """Whether a link lies where the system makes them; /dev/shm is for everybody."""
+    directory = os.path.realpath(os.path.dirname(link)) + b"/"
+    return directory.startswith((b"/dev/", b"/proc/")) and not directory.startswith(b"/dev/shm/")
+
+
+def _is_special(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _what(mode: int) -> str:

@@ -280,3 +280,37 @@ def test_question_on_a_terminal(processes: Processes, tmp_path: Path, out: Path)
         assert child.exitstatus == code
         assert sender.wait().code == code
     assert (out / "f").read_bytes() == b"x"
+
+
+# --- the names a shell gives to what is open ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "link"])
+def test_a_pipe_under_a_name_arrives_as_what_it_gives(
+    processes: Processes, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdin")
+    receiver = processes.listen("-o", "-", f"{HERE}:0", command="recv", stdin=subprocess.DEVNULL)
+    sent = processes.run("send", f"{HERE}:{receiver.port}", str(tmp_path / name), input=b"some words\n")
+    got = receiver.wait()
+    assert (sent.code, got.code, got.out) == (0, 0, b"some words\n"), sent.err
+
+
+def test_a_pipe_that_was_read_in_part_is_not_sent_as_if_it_were_whole(
+    processes: Processes, tmp_path: Path, out: Path
+) -> None:
+    receiver = _recv(processes, out)
+    sender = processes.pync("send", f"{HERE}:{receiver.port}", "/dev/stdin")
+    sender.write(b"the first part")
+    sender.until(lambda: any(p.stat().st_size for p in out.iterdir()), "the first part over there")
+    receiver.popen.send_signal(signal.SIGKILL)
+    receiver.ends(10)
+    again = processes.pync(
+        "recv", "-o", f"{out}/", f"{HERE}:{receiver.port}", "--retry-for", "2s", stdin=subprocess.DEVNULL
+    )
+    sender.write(b", the second")
+    sender.close_stdin()
+    assert sender.wait().code == 1
+    assert "stdin cannot be read a second time" in sender.err
+    assert again.wait().code == 1
+    assert not (out / "stdin").exists()

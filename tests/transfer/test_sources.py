@@ -261,3 +261,29 @@ def test_directories_are_followed_as_deep_as_may_be(tmp_path: Path) -> None:
         path = path / "d"
     (problem,) = _problems(Walk([str(tmp_path / "d")])).items()
     assert problem == (b"/".join([b"d"] * (DEPTH_MAX + 1)), "it is nested too deeply")
+
+
+# --- what a name stands for --------------------------------------------------------------------------
+
+
+def test_a_link_to_a_fifo_or_device_that_is_named_stands_for_it_and_others_stay_links(
+    top: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    targets = {"fifo": "fifo", "device": "/dev/null", "file": "top/other", "directory": "top", "nothing": "x"}
+    for name, target in targets.items():
+        (tmp_path / f"to-{name}").symlink_to(target)
+    kinds = [item.kind for item in Walk([f"{tmp_path}/to-{name}" for name in targets])]
+    assert kinds == [messages.STREAM] * 2 + [messages.SYMLINK] * 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")
+def test_a_link_of_the_system_stands_for_what_is_open(top: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    file = os.open(top / "other", os.O_RDONLY)
+    with open(reader, "rb"), open(writer, "wb"), open(file, "rb"):
+        names = [f"/dev/fd/{reader}", f"/proc/self/fd/{file}"]
+        assert [(item.kind, item.path) for item in Walk(names)] == [
+            (messages.STREAM, b"%d" % reader),
+            (messages.FILE, b"%d" % file),
+        ]
