@@ -30,7 +30,7 @@ async def run(loop: Loop, options: SendOptions, report: Report) -> ExitCode:
 
         await run_raw(send_raw, loop, options, report)
         return ExitCode.OK
-    code, _ = ask.secret_from(options.secret, options.secret_file, makes=None)
+    code = await ask.secret_typed(loop, options.secret, options.secret_file)
     with Sending(loop, options, report, walk, Secret(code)) as sending:
         await (sending.serve() if options.listen else sending.call())
     return ExitCode.OK

@@ -6,6 +6,7 @@ import os
 import sys
 
 from pync.errors import LocalError, UsageError, reason
+from pync.loop import READ, Loop
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
 
@@ -17,26 +18,36 @@ def at_terminal() -> bool:
     return os.isatty(0) and os.isatty(2)
 
 
-def secret_from(words: str | None, file: str | None, *, makes: int | None) -> tuple[str | None, bool]:
+def secret_from(words: str | None, file: str | None, *, makes: int) -> tuple[str | None, bool]:
     """The secret the user wants, None for none, and whether we made it up just now.
 
-    In order: the words given, --secret-file, PYNC_SECRET, then a new code of `makes` words, or (None) a
-    prompt. Raises UsageError when nobody can be asked, LocalError for a file that cannot be read.
+    In order: the words given, --secret-file, PYNC_SECRET, then a new code of `makes` words. Raises
+    LocalError for a file that cannot be read.
     """
     if words is None and file is None:
         return None, False
-    if words:
-        return words, False
-    if file is not None:
-        return _first_line(file), False
-    known = os.environ.get("PYNC_SECRET", "")
+    known = _known(words, file)
     if known:
         return known, False
-    if makes is not None:
-        from pync.proto.secret import make_code
+    from pync.proto.secret import make_code
 
-        return make_code(makes), True
-    return _prompt(), False
+    return make_code(makes), True
+
+
+async def secret_typed(loop: Loop, words: str | None, file: str | None) -> str | None:
+    """The same for an end that makes up no code: in its place somebody at the terminal is asked.
+
+    Raises UsageError when there is nobody, too.
+    """
+    if words is None and file is None:
+        return None
+    return _known(words, file) or await _prompt(loop)
+
+
+def _known(words: str | None, file: str | None) -> str:
+    if words:
+        return words
+    return _first_line(file) if file is not None else os.environ.get("PYNC_SECRET", "")
 
 
 def _first_line(path: str) -> str:
@@ -50,7 +61,7 @@ def _first_line(path: str) -> str:
     return line
 
 
-def _prompt() -> str:
+async def _prompt(loop: Loop) -> str:
     """Typed without echo on the controlling terminal; stdin may well be the data."""
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
@@ -60,15 +71,19 @@ def _prompt() -> str:
             hint="give --secret=WORDS, --secret-file FILE or set PYNC_SECRET",
         ) from None
     try:
-        line = _hidden_line(fd, "secret: ")
+        line = await _hidden_line(loop, fd, "secret: ")
+    except OSError as error:
+        raise LocalError(f"--secret: the terminal: {reason(error)}") from None
     finally:
+        loop.forget(fd)
         os.close(fd)
     if not line.strip():
         raise UsageError("--secret: no secret was typed")
     return line
 
 
-def _hidden_line(fd: int, question: str) -> str:
+async def _hidden_line(loop: Loop, fd: int, question: str) -> str:
+    """Waits in the loop, which owns the signals and the deadline: either of them ends it, echo restored."""
     import termios
 
     before = termios.tcgetattr(fd)
@@ -77,6 +92,7 @@ def _hidden_line(fd: int, question: str) -> str:
     try:
         termios.tcsetattr(fd, termios.TCSAFLUSH, quiet)
         os.write(fd, question.encode())
+        await loop.wait(fd, READ)
         return os.read(fd, _LINE_MAX).decode(errors="surrogateescape").rstrip("\r\n")
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

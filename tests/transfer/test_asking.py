@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +14,7 @@ import pexpect
 import pytest
 
 from pync.errors import LocalError, UsageError
+from pync.loop import Loop
 from pync.transfer import ask
 from tests.harness import PATIENCE, Processes, environment
 
@@ -89,6 +92,54 @@ def test_whoever_sits_at_the_terminal_is_asked_before_the_first_file(
     assert (tmp_path / "photo").exists() == taken
 
 
+def _echoes(child: pexpect.spawn) -> bool:
+    return bool(termios.tcgetattr(child.child_fd)[3] & termios.ECHO)
+
+
+def _stop(child: pexpect.spawn, how: str) -> None:
+    """Ctrl-C, SIGTERM, or nothing: the deadline comes by itself."""
+    if how == "ctrl-c":
+        child.sendintr()
+    elif how == "term":
+        child.kill(signal.SIGTERM)
+
+
+STOPS = [("ctrl-c", -signal.SIGINT), ("term", -signal.SIGTERM), ("deadline", 3)]
+
+
+@pytest.mark.parametrize(("how", "code"), STOPS)
+def test_the_question_for_the_secret_ends_with_the_run(
+    typing: Typing, tmp_path: Path, how: str, code: int
+) -> None:
+    (tmp_path / "file").write_text("hello")
+    limit = ("--deadline", "2s") if how == "deadline" else ()
+    child = typing("send", "--secret", *limit, "127.0.0.1:1", "file")
+    child.expect("secret: ")
+    assert not _echoes(child)
+    _stop(child, how)
+    ended(child)
+    assert (child.exitstatus if child.signalstatus is None else -child.signalstatus) == code
+    assert _echoes(child)
+
+
+@pytest.mark.parametrize(("how", "code"), STOPS[:2])
+def test_the_question_whether_to_accept_ends_with_the_run(
+    processes: Processes, typing: Typing, tmp_path: Path, how: str, code: int
+) -> None:
+    source = tmp_path / "from"
+    source.mkdir()
+    (source / "photo").write_text("x")
+    child = typing("recv", "127.0.0.1:0")
+    child.expect(r"listening on 127.0.0.1:(\d+)")
+    port = child.match[1].decode()
+    processes.pync("send", f"127.0.0.1:{port}", f"{source}/photo", "--retry-for", "0s")
+    child.expect(r"\[y/N\] ")
+    _stop(child, how)
+    ended(child)
+    assert (child.exitstatus if child.signalstatus is None else -child.signalstatus) == code
+    assert not (tmp_path / "photo").exists()
+
+
 def test_where_the_secret_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "secret"
     file.write_text("from the file\nand more\n")
@@ -124,5 +175,5 @@ def test_where_there_is_no_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPa
         return real(path, *rest)
 
     monkeypatch.setattr(os, "open", no_terminal)
-    with pytest.raises(UsageError, match="nobody can be asked"):
-        ask.secret_from("", None, makes=None)
+    with pytest.raises(UsageError, match="nobody can be asked"), Loop() as loop:
+        loop.run(ask.secret_typed(loop, "", None))
