@@ -147,10 +147,10 @@ class Exchange(ABC):
 
     # --- meeting -------------------------------------------------------------------------------------
 
-    def met(self) -> None:
-        """The other end is no stranger."""
+    def met(self, wire: Wire, token: bytes) -> None:
+        """The other end is no stranger; `token` is how it is known on every connection."""
         if self._serving is not None:
-            self._serving.met.set()
+            self._serving.welcome(wire.channel, token)
 
     async def host(
         self,

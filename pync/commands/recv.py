@@ -131,7 +131,7 @@ class Receiving(Exchange):
         to_stdout = begin.paths == 1 and not begin.name and self._options.output in (None, "-")
         if to_stdout and kind_of(1) == "terminal":
             self._progress.stop()  # a live line would run through the data
-        self.met()
+        self.met(wire, begin.token)
         self.begin(wire, partner)
         try:
             await Incoming(reception, wire, begin).run()

@@ -138,8 +138,8 @@ class Sending(Exchange):
     async def _each(self, channel: Channel) -> Tally:
         delivery, partner = self._delivery(), self.partner()
 
-        async def claim(_token: bytes, _wire: Wire) -> None:
-            self.met()
+        async def claim(token: bytes, wire: Wire) -> None:
+            self.met(wire, token)
 
         await self._deliver(channel, delivery, partner, claim)
         self.summarise(delivery.tally, partner, channel.peer)
@@ -154,7 +154,7 @@ class Sending(Exchange):
             mine.append(wire)
             if not partner.moved:
                 partner.since = self._loop.now()
-            self.met()
+            self.met(wire, token)
 
         partner = self._partner
         try:

@@ -16,7 +16,8 @@ Misuse-Resistance").
 
 What an attacker gets. One who listens: the times and sizes of records, nothing else, not even by trying all
 codes later. One who answers or connects in our place: one guess a connection, and each wrong one is noticed
-by both ends and counted; a receiver stops after three (`--tries`). With the default code, 99 * 512 * 512
+by both ends and counted; a receiver stops after three (`--tries`), but not while it serves somebody: then it
+stops when that is done, and hears nobody new after a hundred more. With the default code, 99 * 512 * 512
 (24.6 bits), three guesses succeed once in 8.6 million times; `--secret-words 4` makes that once in 2 *
 10**12. One who cuts: a failed transfer, never a shortened one. Who knows the code is trusted: it is not
 tied to a person, and anybody who saw it may use it while the receiver waits. A secret you choose yourself

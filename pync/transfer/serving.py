@@ -8,6 +8,7 @@ from pync.errors import IntegrityError, LocalError, NetworkError, PartialError, 
 from pync.loop import Loop, Timer
 from pync.report import Event, Report
 from pync.transfer.events import Tally
+from pync.transfer.handshake import Guessed
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import Channel
 
@@ -15,6 +16,12 @@ from pync.transport.channel import Channel
 GOODBYE = 5.0
 # After a wrong secret: how long whoever mistyped it may take to try again before the run ends with 4.
 RETYPE = 8.0
+# Somebody came just when the patience with one who was cut ran out: how soon to look who it was.
+AT_THE_DOOR = 0.25
+# Wrong secrets beyond --tries that end nothing, because somebody is being served. Then newcomers are sent
+# away unheard: a hundred guesses find one of 26 million codes once in 260,000 times.
+GUESSES_BESIDE = 100
+_SOMEBODY = b""  # no token: whoever mistyped the secret
 
 
 class Busy(NetworkError):
@@ -63,9 +70,12 @@ class Seat:
 
 
 class Serving:
-    """Runs `handle` for each client. It gives the Tally of a transfer that came to its end; raises Lost
-    when the
-    connection broke, Busy when the client was turned away."""
+    """Runs `handle` for each client; knows who is here, who was cut and may come back, and when it is over.
+
+    `handle` gives the Tally of a transfer that came to its end; raises Lost when the connection broke, Busy
+    when the client was turned away. It calls `welcome` once a client has shown that it is one. Until then it
+    is a stranger: it counts for nothing, and does no harm to those who are here or expected back.
+    """
 
     def __init__(
         self,
@@ -83,117 +93,141 @@ class Serving:
         self._wanted = wanted
         self._retry_for = retry_for
         self._tries = tries
-        self._active = 0
+        self._wrong: PyncError | None = None  # the last wrong secret
+        self._active = 0  # connections, those of strangers included
+        self._here: dict[Channel, bytes] = {}  # clients, with their tokens
+        self._away: dict[bytes, Timer] = {}  # until when each is expected back, by token
+        self._begun = loop.flag()  # the first client came, or the run failed
         self._over = loop.flag()
         self._failure: BaseException | None = None
         self._tallies: list[Tally] = []
         self._failed = 0
-        self._timer: Timer | None = None
-        self.met = loop.flag()  # set by `handle` once a client is no stranger
 
     def fail(self, error: BaseException) -> None:
-        """End the run with `error`."""
-        if self._failure is None:
+        """End the run with `error`, unless it is over."""
+        if not self._over.is_set:
             self._failure = error
-        self._over.set()
+            self._over.set()
+            self._begun.set()
 
     async def finish(self, timeout: float | None) -> None:
         """Wait until all wanted clients were served; raises the verdict over them."""
         try:
-            if timeout is not None and not await self._first(self._loop.now() + timeout):
+            if timeout is not None and not await self._begun.wait(self._loop.now() + timeout):
                 raise TimedOut(f"nobody came within {timeout:g}s")
             await self._over.wait()
         finally:
-            self._cancel_timer()
+            for token in list(self._away):
+                self._no_longer_away(token)
         if self._failure is not None:
             raise self._failure
         several_verdict(self._tallies, self._failed)
-
-    async def _first(self, by: float) -> bool:
-        return await self.met.wait(by) or self._over.is_set
 
     # --- clients -------------------------------------------------------------------------------------
 
     async def client(self, channel: Channel) -> None:
         """One client, from greeting to goodbye; owned by the Host, which closes it."""
+        if self._tries <= -GUESSES_BESIDE:
+            return  # unheard; the Host closes it
         self._active += 1
         begin = self._loop.now()
+        outcome: Tally | PyncError
         try:
-            tally = await self._handle(channel)
-        except Busy as error:
-            self._told(channel, begin, error)
-        except Lost as error:
-            self._told(channel, begin, error)
-            self._cut(error)
+            outcome = await self._handle(channel)
         except PyncError as error:
             self._told(channel, begin, error)
-            self._unserved(error)
-        else:
-            self._served(tally)
+            outcome = error
         finally:
             self._active -= 1
+            token = self._here.pop(channel, None)
+        if isinstance(outcome, Tally):
+            self._tallies.append(outcome)
+        elif token is None:
+            self._stranger(outcome)
+        elif isinstance(outcome, Lost):
+            self._cut(token, outcome)
+        else:
+            self._unserved(outcome)
+        self._settle()
 
-    def _cut(self, error: Lost) -> None:
-        if isinstance(error, CutAtTheEnd):
-            tally = error.tally
-            self._wait_for_return(min(GOODBYE, self._retry_for), lambda: self._served(tally))
-        elif self.met.is_set:
-            self._wait_for_return(self._retry_for, lambda: self._given_up(error))
+    def welcome(self, channel: Channel, token: bytes) -> None:
+        """The client behind `channel` is no stranger; `token` is how it is known on every connection."""
+        # where one is wanted, whoever was expected back has been replaced
+        for here in list(self._away) if self._wanted == 1 else [token]:
+            self._no_longer_away(here)
+        self._here[channel] = token
+        self._begun.set()
 
     def _told(self, channel: Channel, begin: float, error: PyncError) -> None:
         facts = {"sent": 0, "received": 0, "seconds": round(self._loop.now() - begin, 3)}
         self._report(Event("closed", {**channel.facts(), **facts, "reason": error.message}))
 
-    def _served(self, tally: Tally) -> None:
-        self._tallies.append(tally)
-        self._cancel_timer()
-        self._count()
-
-    def _count(self) -> None:
-        if self._wanted is not None and len(self._tallies) + self._failed >= self._wanted:
-            self._over.set()
-
-    def _unserved(self, error: PyncError) -> None:
+    def _stranger(self, error: PyncError) -> None:
         from pync.proto.secret import WrongSecret
 
+        first = self._wanted == 1 and not self._occupied
         if isinstance(error, WrongSecret):
+            self._wrong = error
             self._tries -= 1
-            if self._tries <= 0:
-                self.fail(error)
-                return
-            self._report(Event("waiting", {"reason": "a wrong secret was tried", "left": self._tries}))
-            if self._wanted == 1:
-                self._wait_for_return(min(RETYPE, self._retry_for), lambda: self.fail(error))
-        elif self._wanted == 1:
+            if self._tries > 0:
+                self._report(Event("waiting", {"reason": "a wrong secret was tried", "left": self._tries}))
+                if first:
+                    self._expect(_SOMEBODY, min(RETYPE, self._retry_for), lambda: self.fail(error))
+        elif isinstance(error, Guessed):
+            self._wrong = error
+            self._tries = min(self._tries, 1) - 1  # its few were granted before it was raised
+        elif first and not isinstance(error, (Lost, Busy)):
             self.fail(error)
-        elif self.met.is_set and self._wanted is not None:
-            self._failed += 1
-            self._count()
 
-    def _given_up(self, error: PyncError) -> None:
-        waited = f" and did not come back within {self._retry_for:g}s" if self._retry_for else ""
-        why = NetworkError(f"{error.message}{waited}")
+    def _cut(self, token: bytes, error: Lost) -> None:
+        if token in self._here.values():
+            return  # it came back before its old connection was seen to be gone
+        if isinstance(error, CutAtTheEnd):
+            tally = error.tally
+            self._expect(token, min(GOODBYE, self._retry_for), lambda: self._tallies.append(tally))
+        else:
+            waited = f" and did not come back within {self._retry_for:g}s" if self._retry_for else ""
+            why = NetworkError(f"{error.message}{waited}")
+            self._expect(token, self._retry_for, lambda: self._unserved(why))
+
+    def _unserved(self, error: PyncError) -> None:
         if self._wanted == 1:
-            self.fail(why)
-        elif self._wanted is not None:
+            self.fail(error)
+        else:
             self._failed += 1
-            self._count()
 
-    def _wait_for_return(self, seconds: float, give_up: Callable[[], None]) -> None:
-        self._cancel_timer()
+    def _settle(self) -> None:
+        """Whether it is over, now that somebody came to an end."""
+        if self._wanted is not None and len(self._tallies) + self._failed >= self._wanted:
+            self._over.set()
+        elif self._wrong is not None and self._tries <= 0 and not self._occupied:
+            self.fail(self._wrong)
+
+    # --- who was cut ---------------------------------------------------------------------------------
+
+    @property
+    def _occupied(self) -> bool:
+        """Whether a client is here or expected back."""
+        return bool(self._here) or any(token != _SOMEBODY for token in self._away)
+
+    def _expect(self, token: bytes, seconds: float, give_up: Callable[[], None]) -> None:
+        """`give_up` unless the one with `token` is welcomed within so many seconds."""
 
         def expired() -> None:
-            if not self._active:
-                give_up()
-            else:
-                self._timer = self._loop.call_later(seconds, expired)
+            if self._active > len(self._here):  # somebody is at the door, and it may be this one
+                self._away[token] = self._loop.call_later(AT_THE_DOOR, expired)
+                return
+            self._no_longer_away(token)
+            give_up()
+            self._settle()
 
-        self._timer = self._loop.call_later(seconds, expired)
+        self._no_longer_away(token)
+        self._away[token] = self._loop.call_later(seconds, expired)
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _no_longer_away(self, token: bytes) -> None:
+        timer = self._away.pop(token, None)
+        if timer is not None:
+            timer.cancel()
 
 
 def verdict(tally: Tally) -> None:
