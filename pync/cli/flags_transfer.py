@@ -11,7 +11,10 @@ from pync.cli.flags import TlsFlags, Words
 
 class TransferFlags(TlsFlags):
     udp: Annotated[bool, flag(ADDRESS, "-u --udp", "Reliable delivery over UDP datagrams")]
-    raw: Annotated[bool, flag(FILES, "--raw", "Plain bytes without framing: the other end can be any netcat")]
+    raw: Annotated[
+        bool,
+        flag(FILES, "--raw", "Plain bytes without framing, from one end to one: the other can be any netcat"),
+    ]
     secret: Annotated[
         str,
         flag(
@@ -75,8 +78,10 @@ class RecvFlags(TransferFlags):
     skip: Annotated[bool, flag(FILES, "--skip", "Keep the file that exists, skip the new one")]
     max_size: Annotated[int, flag(FILES, "--max-size", "Refuse more than that", of.SIZE)]
     yes: Annotated[bool, flag(FILES, "--yes", "Do not ask before the first file")]
-    keep_open: Annotated[bool, flag(CLIENTS, "-k --keep-open", "Take more senders, several at once")]
-    count: Annotated[int, flag(CLIENTS, "--count", "End after N senders", of.number(1))]
+    keep_open: Annotated[
+        bool, flag(CLIENTS, "-k --keep-open", "When waiting: take more senders, several at once")
+    ]
+    count: Annotated[int, flag(CLIENTS, "--count", "When waiting: end after N senders", of.number(1))]
     secret_words: Annotated[
         int, flag(SECRET, "--secret-words", "Words of a code made here (default 2)", of.number(2, 16))
     ]

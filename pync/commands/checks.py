@@ -22,6 +22,11 @@ _EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("to", "keep_open"),
     ("raw", "secret"),
     ("raw", "secret_file"),
+    ("raw", "keep_open"),
+    ("raw", "count"),
+    ("raw", "to"),
+    ("connect", "keep_open"),
+    ("connect", "count"),
 )
 
 # The first makes no sense without one of the others.
@@ -77,8 +82,8 @@ def _check_endpoint(options: opt.SocketOptions) -> None:
         raise UsageError("--tls needs a stream; TLS over datagrams (DTLS) is not offered")
     if options.proxy and (datagrams or scheme in ("unix", "fd")):
         raise UsageError(f"--proxy carries TCP only, not {options.endpoint}")
-    if isinstance(options, opt.ListenOptions) and options.proxy and options.forward is None:
-        raise UsageError("--proxy is for connections going out, listen takes them in")
+    if options.proxy and (taker := _takes_in(options)):
+        raise UsageError(f"--proxy is for connections going out, {taker} takes them in")
     if options.ipv4 and ":" in options.endpoint.host:
         raise UsageError(f"{options.endpoint.host} is not an IPv4 address, and -4 wants one")
     if isinstance(options, opt.StreamOptions) and options.datagram_size is not None and not datagrams:
@@ -86,6 +91,17 @@ def _check_endpoint(options: opt.SocketOptions) -> None:
     forward = options.forward if isinstance(options, opt.ListenOptions) else None
     if options.multicast is not None and "udp" not in (scheme, forward.scheme if forward else scheme):
         raise UsageError("--multicast needs datagrams: -u")
+
+
+def _takes_in(options: opt.SocketOptions) -> str:
+    """What waits for connections and makes none, in the user's words; empty when it connects."""
+    if isinstance(options, opt.ListenOptions) and options.forward is None:
+        return "listen"
+    if isinstance(options, opt.SendOptions) and options.listen:
+        return "send --listen"
+    if isinstance(options, opt.RecvOptions) and not options.connect:
+        return "recv"
+    return ""
 
 
 def _check_tls(options: opt.TlsOptions) -> None:
