@@ -265,7 +265,7 @@ complete -c pync -n '__fish_seen_subcommand_from recv' -s q -l quiet -d 'Say not
 
 complete -c pync -n __fish_use_subcommand -a scan -d 'Find open ports; wait until services are up.'
 complete -c pync -n '__fish_seen_subcommand_from scan' -a '(__fish_print_hostnames)'
-complete -c pync -n '__fish_seen_subcommand_from scan' -s p -l ports -x -a '(__pync_services)' -d '22,80,8000-8100,http,-1024,60000-,!8080, all, top100, U:53 (default top100)'
+complete -c pync -n '__fish_seen_subcommand_from scan' -s p -l ports -x -a '(__pync_services)' -d '22,80,8000-8100,http,-1024,60000-,!8080, all, top100, U:53 (default top100); repeat'
 complete -c pync -n '__fish_seen_subcommand_from scan' -s u -l udp -d 'UDP ports, asked with real probes'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l wait -x -d 'Ask again for D until it holds, then exit 0 or run CMD'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l banner -d 'What the service says, TLS names, HTTP title'

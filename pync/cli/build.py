@@ -36,6 +36,9 @@ def build(command: str, words: list[str], values: dict[str, Any]) -> options.Sha
         raise UsageError(f"{command} needs {_article(wanted)} {wanted}", hint=f"write {USAGE[command]}")
     if command == "scan":
         values["targets"] = tuple(words)
+        lists = values.pop("ports", None)  # `-p` may be given several times, each adds to one list
+        if lists:
+            values["ports"] = ",".join(lists)
         rest = []
     else:
         rest = _endpoint(command, words, values)

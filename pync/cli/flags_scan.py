@@ -12,11 +12,11 @@ from pync.cli.flags import SharedFlags, Words
 class ScanFlags(SharedFlags):
     udp: Annotated[bool, flag(TARGETS, "-u --udp", "UDP ports, asked with real probes")]
     ports: Annotated[
-        str,
+        Words,
         flag(
             TARGETS,
             "-p --ports",
-            "22,80,8000-8100,http,-1024,60000-,!8080, all, top100, U:53 (default top100)",
+            "22,80,8000-8100,http,-1024,60000-,!8080, all, top100, U:53 (default top100); repeat",
             of.named("PORTS"),
         ),
     ]

@@ -101,7 +101,7 @@ ROWS = (
     ("yes", "on", ("--yes",), "", ()),
     ("secret_words", "value", ("--secret-words",), "whole", (2, 16)),
     ("connect", "on", ("--connect",), "", ()),
-    ("ports", "value", ("-p", "--ports"), "text", ()),
+    ("ports", "append", ("-p", "--ports"), "text", ()),
     ("wait", "value", ("--wait",), "duration", ()),
     ("banner", "on", ("--banner",), "", ()),
     ("all_addresses", "on", ("--all-addresses",), "", ()),

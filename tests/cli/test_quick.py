@@ -137,6 +137,14 @@ def test_secret_without_words_differs_from_none_and_takes_no_word() -> None:
         assert (answer[1].secret, answer[1].endpoint.host) == ("", "host")
 
 
+def test_every_list_of_ports_counts() -> None:
+    for reader in (quick.parse, parse):
+        scan = reader(["scan", "-p", "6379", "h", "--ports=5432,80-90", "-p!85"])
+        assert isinstance(scan, tuple)
+        assert scan[1].ports == "6379,5432,80-90,!85"
+        assert reader(["scan", "h"])[1].ports is None
+
+
 def test_words_after_two_dashes_are_a_program_for_scan_and_files_for_send() -> None:
     for reader in (quick.parse, parse):
         scan = reader(["scan", "h:1", "--wait", "1", "--", "ls", "-l", "--", "x"])
