@@ -135,6 +135,8 @@ def _check_send(options: opt.SendOptions) -> None:
 def _check_scan(options: opt.ScanOptions) -> None:
     if options.command and options.wait is None:
         raise UsageError("a command after -- needs --wait", hint="pync scan db:5432 --wait 30s -- CMD ARG...")
+    if options.command and not options.command[0]:
+        raise UsageError("the command after -- is empty", hint="pync scan db:5432 --wait 30s -- CMD ARG...")
     if options.udp and options.proxy:
         raise UsageError("--proxy carries TCP only, not UDP probes")
     if options.wait is not None:

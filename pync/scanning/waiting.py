@@ -219,6 +219,8 @@ class _Wait:
             return "unknown"
         except (TimedOut, NetworkError) as error:
             words = error.message.rpartition(": ")[2]
+            if error.message.startswith("proxy ") and not isinstance(error, Refused):
+                words = f"{error.message.partition(': ')[0]}: {words}"  # it is about the proxy
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
             return "closed" if self._speaks_of_the_target(error, attempts) else "unknown"
         try:
@@ -324,8 +326,8 @@ def _pattern(text: str | None) -> re.Pattern[bytes] | None:
     import re
 
     try:
-        return re.compile(text.encode())
-    except re.error as error:
+        return re.compile(text.encode(errors="surrogateescape"))  # a byte that is no UTF-8 is that byte
+    except (re.error, UnicodeError) as error:
         raise UsageError(f"--expect {text!r}: {error}") from None
 
 

@@ -378,6 +378,18 @@ def test_tries_of_a_wait_keep_to_the_rate(stack: ExitStack) -> None:
     assert 1 <= sum(map(accepted, places)) <= 6
 
 
+def test_expected_bytes_may_be_any(stack: ExitStack) -> None:
+    port = answering(stack, 0, lambda sock, peer: sock.sendto(b"\xff\xfd", peer))
+    assert wait(f"udp://127.0.0.1:{port}", expect="^\udcff")[0] == ExitCode.OK
+    with pytest.raises(UsageError, match="--expect"):
+        wait(f"udp://127.0.0.1:{port}", expect="\ud800", wait=0.1)
+
+
+def test_an_empty_command_is_refused_before_the_wait() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        check(ScanOptions(targets=("127.0.0.1:22",), wait=1.0, command=("", "x")))
+
+
 @pytest.mark.parametrize("option", [{"shard": (1, 2)}, {"banner": True}])
 def test_what_a_wait_cannot_do_is_refused(option: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"--{next(iter(option))} .*--wait"):

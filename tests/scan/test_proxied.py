@@ -84,7 +84,7 @@ def test_a_dead_proxy_does_not_make_a_port_closed() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(TimedOut):
+        with pytest.raises(TimedOut, match=rf"127\.0\.0\.1:1 \(proxy {gone}: connection refused\)"):
             wait("127.0.0.1:1", proxy=(gone,), until="closed", wait=0.3)
 
 
