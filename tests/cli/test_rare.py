@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +176,22 @@ def test_where_nothing_tells_whether_stderr_is_ready_a_full_one_keeps_its_words(
     finally:
         os.close(reader)
         os.close(writer)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("home", "to", "said"),
+    [
+        ("file", "", r"pync: \S+/\.bashrc: not a directory\n"),
+        ("folder", ">/dev/full", r"pync: standard output: no space left on device\n"),
+    ],
+)
+def test_completion_that_cannot_be_installed_or_told_is_a_local_error(
+    home: str, to: str, said: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    words = ["bash", "-c", f'"$0" "$@" {to}; exit $?', *PYNC, "--install-completion"]  # Typer asks who calls
+    done = processes.spawn(*words, env={"HOME": str(tmp_path / home)}).finish()
+    assert (done.code, done.out) == (2, b"")
+    assert re.fullmatch(said, done.err, re.IGNORECASE), done.err
