@@ -78,14 +78,46 @@ _BY_COMMAND = {
     ("scan", "-T"): "pync finds its speed; to limit it: --rate N",
     ("scan", "-P"): "scan asks every host, no ping comes first",
     ("scan", "-o"): "write --json, --csv or --grepable and redirect stdout",
+    ("scan", "-iL"): "the targets of a file: pync scan @FILE; of stdin: pync scan -",
+    ("scan", "-iR"): "random targets are not offered",
+    ("scan", "-F"): "the 100 most common ports are the default; to say so: -p top100",
+    ("scan", "--top-ports"): "write -p top100",
+    ("scan", "-A"): "for what services say of themselves: --banner",
+    ("scan", "-O"): "no system is guessed at; for what services say of themselves: --banner",
+    ("scan", "--max-rate"): "write --rate N (probes a second)",
     ("send", "-r"): "directories are sent whole by themselves",
     ("recv", "-d"): "write -o DIR/",
 }
 
 
-def foreign(command: str, option: str) -> str | None:
-    """The hint for an option `command` does not have, or None."""
-    return _BY_COMMAND.get((command, option)) or _FOREIGN.get(option)
+# nmap's kinds of scan, `-sX`: the first of these letters says most.
+_SCANS = {
+    "U": "for UDP write -u, or U:PORTS in a list of ports",
+    "V": "for what services say of themselves: --banner",
+    "C": "scripts are not offered; for what services say of themselves: --banner",
+    "O": "IP protocols are not scanned",
+    "n": "scan asks for ports, -p PORTS, no ping comes first",
+    "P": "scan asks for ports, -p PORTS, no ping comes first",
+    "L": "targets are not listed without asking them",
+}
+_CONNECTS = "scan connects, as -sT does, and needs no option for it"
+
+
+def foreign(command: str, option: str, shown: str = "") -> str | None:
+    """The hint for an option `command` does not have, or None; `shown` also says in which word it is."""
+    word = shown.partition(" (in ")[2].rstrip(")")[:3]
+    return _BY_COMMAND.get((command, word)) or _BY_COMMAND.get((command, option)) or _FOREIGN.get(option)
+
+
+def kind_of_scan(arguments: list[str]) -> tuple[str, str] | None:
+    """A `-sT`, `-sU`, `-sSV` of nmap's, and the hint for it: to pync it would be the source address T."""
+    for word in arguments:
+        if word == "--":
+            return None
+        letters = word.removeprefix("-s")
+        if word.startswith("-s") and 0 < len(letters) <= 4 and not letters.strip("STAWMNFXYZUVCOnPL"):
+            return word, next((hint for letter, hint in _SCANS.items() if letter in letters), _CONNECTS)
+    return None
 
 
 def quit_after(command: str, shown: str) -> str | None:

@@ -39,6 +39,9 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
     command = arguments[0] if arguments[0] in OPTIONS else None
     if command is None:
         _reject_foreign_program(arguments)
+    nmap = habits.kind_of_scan(arguments[1:]) if command == "scan" else None
+    if nmap is not None:
+        raise UsageError(f"scan: no such option: {nmap[0]}", hint=nmap[1])
     try:
         answer: tuple[str, Shared] | int = program.main(arguments, prog_name="pync", standalone_mode=False)
     except _Complaint as complaint:
@@ -105,7 +108,7 @@ def _usage_error(program: Any, command: str | None, arguments: list[str], compla
         shown = _as_typed(option, arguments)
         hint = (
             habits.quit_after(command, shown)
-            or habits.foreign(command, option)
+            or habits.foreign(command, option, shown)
             or _nearest(program.commands[command], option)
         )
         return UsageError(f"{command}: no such option: {shown}", hint=hint or see)

@@ -91,6 +91,8 @@ class _Reading:
         for place, letter in enumerate(word[1:], start=2):
             row = self._row(f"-{letter}")
             if row[1] in ("value", "append"):
+                if letter == "s" and word[place:].isalpha():
+                    raise _Unsure  # perhaps `scan -sT`, as nmap has it
                 self._set(row, word[place:] or self._next())
                 return
             self._switch(row)
