@@ -37,6 +37,7 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("to", ("listen",)),
     ("expect", ("wait",)),
     ("until", ("wait",)),
+    ("interval", ("wait",)),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import isatty
 from time import monotonic
 
-from pync.errors import ExitCode, Interrupted, PyncError, UsageError
+from pync.errors import ExitCode, Interrupted, NetworkError, PyncError, UsageError
 from pync.loop import Loop
 from pync.report import Event, Report
 
@@ -65,6 +65,8 @@ async def _scan(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
         source.close()
         restore_descriptor_limit(before)
     report(Event("summary", _facts(results, source, started)))
+    if not results.done and not source.failed and options.shard is None:  # a shard may well be empty
+        raise NetworkError("scan: no targets" + (": all are excluded" if source.targets else ""))
     return _exit_code(options, results, source)
 
 

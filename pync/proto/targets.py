@@ -31,6 +31,7 @@ else:
     from pync.lean import NamedTuple
 
 _BITS = {4: 32, 6: 128}
+_MAPPED = 0xFFFF << 32  # ::ffff:0:0, where IPv6 has the addresses of IPv4
 MAX_WORD = 4096  # longer than any name with any list of ports; a line of a file may be anything
 
 
@@ -225,10 +226,12 @@ class Cover:
         self._seen: dict[tuple[int, str], dict[int, tuple[Ports, Intervals]]] = {}
 
     def exclude(self, block: Block) -> None:
-        """Never give these addresses, on whichever interface."""
-        self._excluded.setdefault((block.version, block.zone), Intervals()).add(
-            block.first, block.first + block.size
-        )
+        """Never give these addresses, on whichever interface, in neither of the two ways to write IPv4."""
+        for same in (block, _otherwise(block)):
+            if same is not None:
+                self._excluded.setdefault((same.version, same.zone), Intervals()).add(
+                    same.first, same.first + same.size
+                )
 
     def fresh(self, block: Block, ports: Ports) -> Iterator[tuple[Block, Ports]]:
         """The parts of `block` neither excluded nor asked before, with the ports left to ask there."""
@@ -256,6 +259,15 @@ class Cover:
                     if not hit
                 ]
         return pieces
+
+
+def _otherwise(block: Block) -> Block | None:
+    """The same IPv4 addresses as `::ffff:10.0.0.1` (RFC 4291, 2.5.5.2), or the other way round."""
+    if block.version == 4:
+        return Block(6, _MAPPED + block.first, block.size)
+    if block.first >= _MAPPED and block.first + block.size <= _MAPPED + (1 << 32):
+        return Block(4, block.first - _MAPPED, block.size)
+    return None
 
 
 def _without(

@@ -90,6 +90,8 @@ class Lines:
         elif len(self._held) > MAX_LINE:
             raise UsageError(f"{self.name}: a line of more than {MAX_LINE} bytes is no list of targets")
         for line in lines:
+            # The mark that some editors of Windows begin a file with; joined files have it inside.
+            line = line.removeprefix(b"\xef\xbb\xbf")
             text = line.decode("utf-8", "backslashreplace").partition("#")[0]
             self._words.extend(pair_words(text.split()))
 

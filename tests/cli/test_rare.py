@@ -69,7 +69,7 @@ def test_what_nmap_calls_it(line: str, hint: str) -> None:
     assert quick.parse(["scan", *line.split()]) is None
     with pytest.raises(UsageError) as refused:
         parsing.parse(["scan", *line.split()])
-    assert line.split()[0][:2] in refused.value.message or "-sV" in refused.value.message
+    assert line.split(maxsplit=1)[0][:2] in refused.value.message or "-sV" in refused.value.message
     assert hint in str(refused.value.hint)
 
 

@@ -61,6 +61,12 @@ def test_a_line_may_end_with_the_file(tmp_path: Path, listeners: Any) -> None:
     assert run(f"@{tmp_path}/list").states() == {port: "open"}
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path, listeners: Any) -> None:
+    (port,) = listeners(1)
+    (tmp_path / "list").write_text(f"127.0.0.1 {port}\n", encoding="utf-8-sig")
+    assert run(f"@{tmp_path}/list").states() == {port: "open"}
+
+
 @pytest.mark.parametrize(
     ("options", "words_of_it"),
     [

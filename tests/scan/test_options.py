@@ -34,6 +34,35 @@ def test_until_without_wait_is_refused_and_not_passed_over(processes: Processes)
     assert (done.code, done.out, done.err) == (2, b"", "pync: --until needs --wait\n")
 
 
+def test_interval_without_wait_is_refused(processes: Processes) -> None:
+    done = processes.run("scan", "127.0.0.1:9", "--interval", "2s")
+    assert (done.code, done.out, done.err) == (2, b"", "pync: --interval needs --wait\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-",), "no targets"),
+        (("127.0.0.1", "--exclude", "127.0.0.0/8"), "no targets: all are excluded"),
+        (("::ffff:127.0.0.1", "--exclude", "127.0.0.1"), "no targets: all are excluded"),
+        (("127.0.0.1", "--exclude", "::ffff:127.0.0.0/104"), "no targets: all are excluded"),
+    ],
+)
+def test_nothing_to_ask_is_said(words: tuple[str, ...], said: str, processes: Processes) -> None:
+    done = processes.run("scan", *words, "-p", "1")
+    assert (done.code, done.out, done.err) == (1, b"", f"pync: scan: {said}\n")
+
+
+def test_a_shard_without_a_port_is_no_failure(processes: Processes) -> None:
+    parts = [processes.run("scan", "127.0.0.1", "-p", "1", "--shard", f"{part}/2") for part in (1, 2)]
+    assert [(part.code, part.err) for part in parts] == [(1, "")] * 2
+
+
+def test_leaving_out_all_of_ipv6_leaves_ipv4(processes: Processes) -> None:
+    done = processes.run("scan", "127.0.0.1", "-p", "1", "--all", "--exclude", "::/0", "--grepable")
+    assert done.out == b"127.0.0.1:1\n"
+
+
 def test_a_wait_that_was_cut_short_at_once_still_tells_what_it_saw(processes: Processes) -> None:
     with ExitStack() as stack:
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
