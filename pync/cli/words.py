@@ -28,6 +28,8 @@ _LEVEL = {
 
 def level(command: str, kind: str, facts: Facts) -> int:
     """The verbosity at which the event is said."""
+    if kind == "waiting" and facts.get("code"):
+        return -1  # a code made here and not shown could not be used
     if facts.get("warning") or facts.get("command"):
         return 0
     if kind == "file" and (facts.get("status") in _FAILED or _passed_over(facts)):

@@ -15,7 +15,7 @@ from pync.report import Event, Report
 from pync.transfer.calls import Dial
 from pync.transfer.events import Progress, Tally
 from pync.transfer.handshake import Secret
-from pync.transfer.host import open_host
+from pync.transfer.host import Host, open_host
 from pync.transfer.serving import Busy, Serving
 from pync.transfer.sink import OutputClosed
 from pync.transfer.wire import Limits, Lost, Wire
@@ -156,17 +156,21 @@ class Exchange(ABC):
         self,
         handle: Callable[[Channel], Awaitable[Tally]],
         wanted: int | None,
-        bound: Callable[[int], None] = lambda port: None,
+        tell: Callable[[Host], None] | None = None,
     ) -> None:
-        """Listen, tell `bound` the port, and `handle` so many clients. Raises what went wrong."""
+        """Listen and `handle` so many clients. Raises what went wrong.
+
+        `tell`: says what to type at the other end, in place of the host.
+        """
         loop, options, report = self._loop, self._shared, self._report
         serving = self._serving = Serving(
             loop, report, handle, wanted=wanted, retry_for=options.retry_for, tries=options.tries
         )
         settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
-        host = open_host(loop, options, report, settings, tls, serving)
+        host = open_host(loop, options, report, settings, tls, serving, commands=tell is None)
         try:
-            bound(host.port)
+            if tell is not None:
+                tell(host)
             await serving.finish(options.timeout)
         finally:
             host.close(Lost("stopped"))

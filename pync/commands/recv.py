@@ -15,6 +15,7 @@ from pync.transfer.calls import Patience, call
 from pync.transfer.events import Tally
 from pync.transfer.filing import ReceiveTerms
 from pync.transfer.handshake import Secret, shake
+from pync.transfer.host import Host
 from pync.transfer.place import Place
 from pync.transfer.receiver import Incoming, Reception
 from pync.transfer.serving import GOODBYE, Busy, CutAtTheEnd, Seat, verdict
@@ -162,22 +163,33 @@ class Receiving(Exchange):
                 self._serving.fail(closed)
                 raise Busy from None
 
-        await self.host(handle, self._wanted, self._tell_code if self._made else lambda port: None)
+        await self.host(handle, self._wanted, self._tell_code if self._made else None)
 
-    def _tell_code(self, port: int | None) -> None:
+    def _tell_code(self, host: Host | None) -> None:
         """The code we made up, and what to type at the other end. Said once, never repeated in any event."""
         import socket
 
-        code, endpoint = self._secret.code, self._options.endpoint
-        if self._options.connect:
-            where = f"--listen {endpoint.port}"
-        elif port:
-            host = endpoint.host if endpoint.host not in ("", "0.0.0.0", "::") else socket.gethostname()
-            where = f"{host} {port}"
+        endpoint = self._options.endpoint
+        words = ["pync send", f"--secret={self._secret.code}"]
+        if self._options.tls or endpoint.scheme == "tls":
+            words.append("--tls")
+        if host is not None and host.fingerprint:
+            words.append(f"--tls-fingerprint {host.fingerprint}")
+        if host is None:
+            words.append("--listen")
+        port = endpoint.port if host is None else host.port
+        if not port:
+            words.append(f"unix:{endpoint.path}")
+        elif host is None:
+            words.append(f"{port}")
         else:
-            where = f"unix:{endpoint.path}"
-        command = f"pync send --secret={code} {where} PATH..."
-        facts = {"reason": "for a sender who knows the code", "code": code, "command": command}
+            anywhere = endpoint.host in ("", "0.0.0.0", "::")
+            words.append(f"{socket.gethostname() if anywhere else endpoint.host} {port}")
+        facts = {
+            "reason": "for a sender who knows the code",
+            "code": self._secret.code,
+            "command": " ".join([*words, "PATH..."]),
+        }
         self._report(Event("waiting", facts))
 
     async def call(self) -> None:

@@ -56,6 +56,7 @@ class Host:
         self._tls = tls
         self._keep = keep
         self.port = bound.port
+        self.fingerprint = ""  # of the certificate made for this run, which the other end has to be told
         self.tasks: set[Task] = set()
         self._acceptor: Acceptor | None = Acceptor(loop, bound, self._on_client, self._on_full)
 
@@ -110,12 +111,15 @@ class Host:
 
 
 def _tls_facts(tls: Any, options: TransferOptions, port: int) -> dict[str, Any]:
-    client, then = ("send", " PATH...") if isinstance(options, RecvOptions) else ("recv --connect", "")
-    raw = " --raw" if options.raw else ""
+    """Of the `secured` event; the command asks for the secret, which no event may hold."""
+    receives = isinstance(options, RecvOptions)
+    client, then = ("send", " PATH...") if receives else ("recv --connect", "")
+    if options.raw:
+        client += " --raw"
+    if options.secret is not None or options.secret_file is not None:
+        client += " --secret" if receives else " --secret=WORDS"  # recv would not ask, but make a code
     endpoint = options.endpoint
-    facts: dict[str, Any] = tls.listener_facts(
-        endpoint.host, port, endpoint.path, client=client + raw, then=then
-    )
+    facts: dict[str, Any] = tls.listener_facts(endpoint.host, port, endpoint.path, client=client, then=then)
     return facts
 
 
@@ -128,10 +132,12 @@ def open_host(
     serving: Serves,
     *,
     keep: bool = False,
+    commands: bool = True,
 ) -> Host:
     """Bind, say so in all the ways that were asked for, and accept. Raises LocalError.
 
-    `keep`: channels outlive their task, whoever took them closes them.
+    `keep`: channels outlive their task, whoever took them closes them. `commands`: tell what to type at the
+    other end; else the caller does.
     """
     bound = bind(options.endpoint, settings)
     try:
@@ -140,9 +146,12 @@ def open_host(
         for facts in bound.facts():
             report(Event("listening", facts))
         if said:
-            report(Event("secured", said))
+            told = said if commands else {name: said[name] for name in said if name != "command"}
+            report(Event("secured", told))
         tell(bound, options.port_file, options.ready_fd)
     except BaseException:
         bound.close()
         raise
-    return Host(loop, bound, report, serving.client, serving.fail, tls, keep=keep)
+    host = Host(loop, bound, report, serving.client, serving.fail, tls, keep=keep)
+    host.fingerprint = said.get("fingerprint", "")
+    return host

@@ -105,18 +105,39 @@ def test_reader_of_stdout_that_leaves_is_141_and_the_sender_knows(
     assert receiver.wait().code in (-signal.SIGPIPE, 141)
 
 
-def test_made_code_is_shown_with_the_command_to_type(processes: Processes, tmp_path: Path, out: Path) -> None:
-    import re
-
+@pytest.mark.parametrize("options", [(), ("-q",), ("--tls",)], ids=["plain", "quiet", "tls"])
+def test_made_code_is_shown_in_a_command_that_works_as_printed(
+    processes: Processes, tmp_path: Path, out: Path, options: tuple[str, ...]
+) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"x")
-    receiver = _recv(processes, out, "--secret")
-    receiver.until(lambda: "PATH..." in receiver.err, "the command")
-    found = re.search(r"pync send --secret=(\d+-[a-z]+-[a-z]+) \S+ (\d+) PATH\.\.\.", receiver.err)
-    assert found is not None
-    sender = _send(processes, int(found[2]), path, f"--secret={found[1]}")
-    assert sender.wait().code == 0
-    assert receiver.wait().code == 0
+    receiver = _recv(processes, out, "--secret", *options)
+    words = receiver.expect(r"^at the other end: pync (send --secret=\d+-[a-z]+-[a-z]+ [^\n]*) PATH\.\.\.$")
+    assert processes.run(*words[1].decode().split(), str(path), stdin=subprocess.DEVNULL).code == 0
+    done = receiver.wait()
+    assert done.code == 0
+    assert done.err.count("at the other end") == 1  # not a second command, which would lack the code
+
+
+@pytest.mark.parametrize("listener", ["recv", "send"])
+def test_command_for_tls_with_a_secret_of_the_user_asks_for_the_secret(
+    processes: Processes, tmp_path: Path, out: Path, listener: str
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+    words = ("-o", f"{out}/", f"{HERE}:0") if listener == "recv" else ("--listen", f"{HERE}:0", str(path))
+    options = ("--tls", "--secret=seven-otters")
+    first = processes.listen(*options, *words, command=listener, stdin=subprocess.DEVNULL)
+    typed = first.expect(r"^at the other end: pync ([^\n]*)\n")[1].decode()
+    if listener == "recv":
+        words = tuple(typed.replace("PATH...", str(path)).split())
+    else:
+        words = (*typed.replace("=WORDS", "=seven-otters").split(), "-o", f"{out}/")
+    second = processes.pync(
+        *words, env={**os.environ, "PYNC_SECRET": "seven-otters"}, stdin=subprocess.DEVNULL
+    )
+    assert second.wait().code == 0
+    assert first.wait().code == 0
 
 
 @pytest.mark.parametrize("way", ["file", "environment"])
