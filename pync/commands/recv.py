@@ -49,6 +49,7 @@ async def run(loop: Loop, options: RecvOptions, report: Report) -> ExitCode:
     try:
         with Receiving(loop, options, report, place, Secret(code), made=made) as receiving:
             await (receiving.call() if options.connect else receiving.serve())
+        place.check_whole()
     except OutputClosed:
         raise output_closed() from None
     finally:

@@ -47,7 +47,13 @@ tells the
    receiver so; without it, it stays reachable for a while, since the sender may not know yet.
    ABORT, from either side at any time, gives a reason and an exit status (100: busy with another one, try
    again). KEEPALIVE says "busy, not dead". A sender that lost the connection starts a new session with the
-   same token: it takes over from the old one.
+   same token: it takes over from the old one. Its BEGIN then says which receiver it met before, and how many
+   entries that one settled, directories left out: the first entry that comes again is the one after those.
+8. Streams. What the receiver writes to a pipe or a device cannot be taken back. What is there of a delivery
+   that was cut must come again from the first entry that is not settled, or, from a sender that was started
+   anew, from the very first: the receiver compares it and writes only what follows. Where it differs, the
+   entry is damaged. Two senders to one such output take turns; the second waits, with its body or for its
+   ANSWER.
 """
 
 from __future__ import annotations

@@ -45,9 +45,10 @@ WHOLE, BROKEN, STOPPED = range(3)
 BUSY = 100
 
 # Optional fields
-FIELD_TARGET, FIELD_NAME = 1, 2
+FIELD_TARGET, FIELD_NAME, FIELD_SETTLED = 1, 2, 3
 
 _BEGIN = struct.Struct("!16sBQQ")
+_SETTLED = struct.Struct("!16sQ")
 _ENTRY = struct.Struct("!BBHqQH")
 _ANSWER = struct.Struct("!QBQB")
 _MATCH = struct.Struct("!QB")
@@ -69,6 +70,8 @@ class Begin(NamedTuple):
     paths: int  # named by the user, not the files below them
     size: int  # bytes, UNKNOWN_SIZE where only a walk or the end of stdin would tell
     name: bytes = b""  # of the first one, for the question to the user
+    receiver: bytes = b""  # the token of the one that was met before a cut
+    settled: int = 0  # entries it confirmed, directories left out: they do not come again
 
 
 class Entry(NamedTuple):
@@ -170,7 +173,8 @@ def _take(data: bytes, at: int, length: int, most: int) -> bytes:
 
 def pack_begin(begin: Begin) -> bytes:
     return _BEGIN.pack(begin.token, CHECKSUM_NUMBERS[begin.checksum], begin.paths, begin.size) + fields(
-        (FIELD_NAME, begin.name[:NAME_MAX])
+        (FIELD_NAME, begin.name[:NAME_MAX]),
+        (FIELD_SETTLED, _SETTLED.pack(begin.receiver, begin.settled) if begin.settled else b""),
     )
 
 
@@ -180,8 +184,17 @@ def parse_begin(data: bytes) -> Begin:
     token, checksum, paths, size = _BEGIN.unpack_from(data)
     if checksum not in CHECKSUMS:
         raise ProtocolError(f"the peer uses a digest this version does not know ({checksum})")
-    name = parse_fields(data[_BEGIN.size :]).get(FIELD_NAME, b"")
-    return Begin(token, CHECKSUMS[checksum], paths, size, name[:NAME_MAX])
+    extra = parse_fields(data[_BEGIN.size :])
+    name, settled = extra.get(FIELD_NAME, b""), extra.get(FIELD_SETTLED)
+    receiver, count = _unpack_settled(settled) if settled is not None else (b"", 0)
+    return Begin(token, CHECKSUMS[checksum], paths, size, name[:NAME_MAX], receiver, count)
+
+
+def _unpack_settled(data: bytes) -> tuple[bytes, int]:
+    if len(data) != _SETTLED.size:
+        raise ProtocolError("a field has a bad length")
+    receiver, count = _SETTLED.unpack(data)
+    return receiver, count
 
 
 def pack_entry(entry: Entry) -> bytes:

@@ -57,18 +57,23 @@ class Delivery:
         self.sent = 0  # body bytes, all connections
         self.progressed = False
         self.spent: set[tuple[int, int]] = set()  # stdin and pipes that gave bytes, which are gone
-        self._receiver = b""
+        self.receiver = b""
+        self.confirmed = 0  # entries settled by it, directories left out
 
     def met(self, receiver: bytes) -> None:
         """The receiver gave its token: another one than before has nothing yet."""
-        if receiver != self._receiver:
-            if self._receiver:
+        if receiver != self.receiver:
+            if self.receiver:
                 self.tally = Tally()
-            self._receiver = receiver
-            self.settled = self.seen = 0
+            self.receiver = receiver
+            self.settled = self.seen = self.confirmed = 0
 
-    def passed(self, entry: Waiting) -> None:
-        """The receiver has settled this entry; after a cut, directories come once more."""
+    def passed(self, entry: Waiting, files: int) -> None:
+        """The receiver has settled all up to this entry; after a cut, directories come once more.
+
+        `files`: how many of them are not directories.
+        """
+        self.confirmed += files
         if entry.order >= self.settled:
             self.settled, self.settled_path = entry.order + 1, entry.path
         self.progressed = True
@@ -88,5 +93,5 @@ class Delivery:
 
     def forget(self) -> None:
         """The tree changed under us: begin from the start, what is there is identical anyway."""
-        self.settled = self.seen = 0
+        self.settled = self.seen = self.confirmed = 0
         self.tally = Tally()

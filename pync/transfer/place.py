@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from pync.errors import LocalError, reason
+from pync.errors import IntegrityError, LocalError, reason
 from pync.proto import transfer_messages as messages
 from pync.transfer.root import Refused, Root
 from pync.transfer.sink import Output
+from pync.transfer.streamed import Shared
 
 
 class Place:
@@ -19,6 +20,7 @@ class Place:
 
     def __init__(self, output: str | None, *, keep_open: bool = False) -> None:
         self.keep_open = keep_open
+        self.shared = Shared(several=keep_open)
         self._settled_parts: set[tuple[int, bytes]] = set()
         self._directory = "."
         self._file = b""  # the one name everything must fit under
@@ -115,6 +117,11 @@ class Place:
         """Everything of the last sender is here: let the reader of stdout see the end. Raises LocalError."""
         if self.output is not None and not self.keep_open:
             self.output.finish()
+
+    def check_whole(self) -> None:
+        """The run is over. Raises IntegrityError when stdout or a device ends in the middle of something."""
+        if self.shared.log.torn:
+            raise IntegrityError("the output ends in the middle of a stream whose sender never came back")
 
     def close(self) -> None:
         """Idempotent."""

@@ -23,13 +23,10 @@ from pync.transfer.filing import Filed, Filing, ReceiveTerms
 from pync.transfer.intake import Intake
 from pync.transfer.place import Place
 from pync.transfer.root import Refused, Root, look
-from pync.transfer.sink import Output, OutputClosed, StreamSink
+from pync.transfer.sink import Output, OutputClosed
 from pync.transfer.small import BATCH_MAX
+from pync.transfer.streamed import Log, Streamed
 from pync.transfer.wire import Wire
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 Ask = Callable[[Wire, messages.Begin], Awaitable[bool]]
 CONFIRM_EVERY = 256
@@ -52,10 +49,7 @@ class Reception:
         self.total: int | None = None
         self.finished = False  # everything is in place and the summary is on its way
         self.progressed = False
-        # what stdout or a device got of the entry that was cut, to go on from there
-        self.stream_path: bytes | None = None
-        self.stream_hasher: Any = None
-        self.stream_size = 0
+        self.log: Log | None = None  # what stdout or a device got of it
 
 
 class Incoming:
@@ -74,6 +68,10 @@ class Incoming:
         self._number = 0
         self._confirmed = 0  # entries before this one are confirmed or DONE
         self._root: Root | None = None
+        # entries of all connections that are settled, directories left out
+        self._in_walk = begin.settled if begin.receiver == reception.token else 0
+        shared = reception.place.shared
+        self._streamed = Streamed(shared, wire, self.intake, begin, reception.log, self._in_walk)
 
     # --- the session ---------------------------------------------------------------------------------
 
@@ -93,6 +91,7 @@ class Incoming:
         try:
             await self._entries()
         finally:
+            self._of.place.shared.turn.leave(wire)
             self._filing.small_files.drop()
             if self._root is not None:
                 self._root.close()
@@ -147,6 +146,7 @@ class Incoming:
         settled = files[: count - len(self._pending) + before]
         if count:
             self._number += count
+            self._in_walk += count
             of.progressed = True
         of.tally.arrived(len(settled), sum(len(file[3]) for file in settled))
         if not self._quiet:
@@ -162,6 +162,7 @@ class Incoming:
         await self._settle()
         if counts.entries != self._number:
             raise proto.ProtocolError("the peer counted differently")
+        self._streamed.finish()
         tally = of.tally
         if counts.failed and not tally.failed:
             why = "the sender could not read it"
@@ -231,6 +232,8 @@ class Incoming:
             if intake.due:
                 await intake.drain()
         self._number += 1
+        if entry.kind not in (messages.DIRECTORY, messages.LEAVE):
+            self._in_walk += 1
         self._of.progressed = True
         self._report(entry, filed, why)
         if self._number - self._confirmed >= CONFIRM_EVERY:
@@ -301,53 +304,19 @@ class Incoming:
 
     async def _to_stream(self, output: Output, entry: messages.Entry, *, inline: bool) -> Filed:
         """To stdout or a device: verified at the end only. A cut one goes on where it was cut."""
-        of = self._of
         if entry.kind not in (messages.FILE, messages.STREAM):
             return Filed(
                 messages.SKIPPED if entry.kind == messages.SYMLINK else messages.OK, 0, b"", entry.path
             )
+        streamed = self._streamed
         try:
-            if inline:
-                if of.stream_path is not None:
-                    raise Refused("it cannot go on in the middle of a stream", status=messages.FAILED)
-                sink = StreamSink(output.channel, digests.new(self._checksum))
-                await sink.write(self._wire, memoryview(entry.body))
-                return Filed(messages.OK, entry.size, entry.digest, entry.path)
-            hasher = await self._stream_start(entry)
-            of.stream_path, of.stream_hasher = entry.path, hasher
-            try:
-                sink = StreamSink(output.channel, hasher)
-                end = await self.intake.read(sink, of.stream_size, entry.size)
-            finally:
-                of.stream_size = self.intake.total - self.intake.unwritten
+            written = await streamed.take(output, entry, self._number, self._in_walk, inline=inline)
         except OutputClosed:
             self._done(messages.FAILED, "its stdout was closed", 2)
             raise
-        of.stream_path, of.stream_hasher, of.stream_size = None, None, 0
-        return Filed(messages.OK, end.size, end.digest, entry.path)
-
-    async def _stream_start(self, entry: messages.Entry) -> Any:
-        """Agree where a body to stdout starts; the hasher up to there."""
-        of, wire, intake = self._of, self._wire, self.intake
-        cut = of.stream_path is not None
-        if cut and (intake.due or of.stream_path != entry.path or of.stream_size > entry.size):
-            raise Refused("it cannot go on in the middle of a stream", status=messages.FAILED)
-        if intake.due:
-            return digests.new(self._checksum)
-        if not cut or not of.stream_size:
-            answer = messages.Answer(self._number, 0, b"", True)
-            wire.put(proto.ANSWER, messages.pack_answer(answer))
-            intake.due = True
-            return digests.new(self._checksum)
-        answer = messages.Answer(self._number, of.stream_size, of.stream_hasher.digest(), False)
-        wire.put(proto.ANSWER, messages.pack_answer(answer))
-        frame = await wire.frame()
-        if frame.kind != proto.MATCH or messages.parse_match(frame.payload).number != self._number:
-            raise proto.ProtocolError("the peer sent something out of turn")
-        if not messages.parse_match(frame.payload).equal:
-            raise Refused("it changed since the connection was cut", status=messages.FAILED)
-        intake.due = True
-        return of.stream_hasher
+        finally:
+            self._of.log = streamed.log or self._of.log
+        return Filed(messages.OK, written.size, written.digest, entry.path)
 
 
 def _announced(entry: messages.Entry, seen: int) -> int:

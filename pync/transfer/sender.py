@@ -57,9 +57,8 @@ class Outgoing:
         """
         of, wire = self._of, self._wire
         of.progressed = False
-        begin = messages.Begin(
-            of.token, self._checksum, len(of.walk.paths), of.walk.total(), of.walk.first_name
-        )
+        paths, total, name = len(of.walk.paths), of.walk.total(), of.walk.first_name
+        begin = messages.Begin(of.token, self._checksum, paths, total, name, of.receiver, of.confirmed)
         wire.put(proto.BEGIN, messages.pack_begin(begin))
         await wire.flush()
         frame = await wire.frame()
@@ -154,7 +153,7 @@ class Outgoing:
                 size += entry.size
                 if not self._quiet:
                     of.tell(entry, messages.OK, peer=peer)
-        of.passed(entry)
+        of.passed(entry, files)
         of.tally.arrived(files, size)
 
     def _settle(self, done: messages.Done) -> None:
@@ -167,8 +166,8 @@ class Outgoing:
         entry = self._waiting.popleft()
         if entry.kind in (messages.FILE, messages.STREAM) and not entry.digest:
             self._done = done  # it wants no more of the body that is on its way
-        of.passed(entry)
         is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
+        of.passed(entry, int(is_file))
         why = done.reason
         of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=why)
         if is_file or done.status not in messages.DELIVERED:

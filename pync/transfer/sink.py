@@ -224,11 +224,12 @@ def sink_for(part: Part, hasher: Any, size: int, wire: Wire) -> PartSink:
 
 
 class StreamSink(Sink):
-    """To stdout, a fifo or a device, at the pace of whoever reads there."""
+    """To stdout, a fifo or a device, at the pace of whoever reads there. `size`: what it has of a stream."""
 
-    def __init__(self, channel: Stdio, hasher: Any) -> None:
+    def __init__(self, channel: Stdio, hasher: Any, size: int) -> None:
         super().__init__(hasher)
         self._channel = channel
+        self.size = size
 
     async def write(self, wire: Wire, view: memoryview) -> None:
         self.hasher.update(view)
@@ -242,6 +243,7 @@ class StreamSink(Sink):
             except LocalError as error:
                 raise Refused(error.message, status=messages.FAILED) from None
             if count >= 0:
+                self.size += count
                 view = view[count:]
             else:
                 await self._room(wire)
@@ -260,6 +262,47 @@ class StreamSink(Sink):
             step = min(count, len(_ZEROS))
             await self._put(wire, memoryview(_ZEROS)[:step])
             count -= step
+
+
+class Onward(StreamSink):
+    """Goes on with a stream whose first `size` bytes are on the output already: those are only compared."""
+
+    def __init__(self, channel: Stdio, hasher: Any, size: int, digest: bytes, check: Any) -> None:
+        """`digest` is that of what is there; `check` a new hasher."""
+        super().__init__(channel, hasher, size)
+        self._left = size
+        self._digest = digest
+        self._check = check
+
+    async def write(self, wire: Wire, view: memoryview) -> None:
+        there = view[: self._left]
+        if there:
+            self._check.update(there)
+            self.hasher.update(there)
+            self._compared(len(there))
+        await super().write(wire, view[len(there) :])
+
+    async def hole(self, wire: Wire, count: int) -> None:
+        there = min(self._left, count)
+        if there:
+            await wire.busy(digests.update_zeros, self._check, there)
+            self._compared(there)
+        await super().hole(wire, count - there)
+
+    def _compared(self, count: int) -> None:
+        self._left -= count
+        if not self._left and self._check.digest() != self._digest:
+            raise elsewhere()
+
+    def idle(self) -> None:
+        if self._left:
+            raise elsewhere()
+
+
+def elsewhere() -> Refused:
+    """What arrives does not go on with what the output has."""
+    why = "the output has the beginning of something else, which cannot be taken back"
+    return Refused(why, status=messages.DAMAGED, code=4)
 
 
 class Output:

@@ -163,6 +163,12 @@ MESSAGES: list[tuple[Callable[..., bytes], Callable[[bytes], object], object, by
         TOKEN + b"\x02" + number(3, U64) + number(5, U64) + b"\x02\0\x04name",
     ),
     (
+        messages.pack_begin,
+        messages.parse_begin,
+        messages.Begin(TOKEN, "xxh3", 1, 5, b"", TOKEN[::-1], 7),
+        TOKEN + b"\x01" + number(1, U64) + number(5, U64) + b"\x03\0\x18" + TOKEN[::-1] + number(7, U64),
+    ),
+    (
         messages.pack_entry,
         messages.parse_entry,
         messages.Entry(messages.FILE, b"a/b", 0o644, -1, 9, messages.EAGER),
@@ -268,7 +274,7 @@ def test_ready_is_a_token() -> None:
         messages.parse_ready(TOKEN[:-1])
 
 
-@pytest.mark.parametrize("wire", [wire for *_, wire in MESSAGES[:3]])
+@pytest.mark.parametrize("wire", [wire for *_, wire in MESSAGES[:4]])
 def test_what_is_cut_anywhere_in_its_fixed_part_is_refused(wire: bytes) -> None:
     parse = messages.parse_begin if len(wire) > 33 and wire.startswith(TOKEN) else messages.parse_entry
     fixed = 33 if parse is messages.parse_begin else 22 + wire[21]
@@ -280,6 +286,12 @@ def test_what_is_cut_anywhere_in_its_fixed_part_is_refused(wire: bytes) -> None:
 def refused(parse: Callable[[bytes], object], wire: bytes, words: str) -> None:
     with pytest.raises(proto.ProtocolError, match=words):
         parse(wire)
+
+
+@pytest.mark.parametrize("size", [0, 23, 25])
+def test_a_receiver_and_a_count_have_one_length(size: int) -> None:
+    wire = TOKEN + b"\x01" + bytes(16) + b"\x03\0" + bytes((size,)) + bytes(size)
+    refused(messages.parse_begin, wire, "bad length")
 
 
 def test_digests_that_nobody_knows() -> None:

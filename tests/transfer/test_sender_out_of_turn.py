@@ -24,6 +24,7 @@ TOKEN = bytes(range(16))
 BODY = b"0123456789" * 5
 DIGEST = digests.one_shot("xxh3")(BODY)
 TURN = "out of turn"
+ELSEWHERE = "the output has the beginning of something else, which cannot be taken back"
 
 
 @pytest.fixture(autouse=True)
@@ -268,12 +269,32 @@ def test_a_stream_that_was_cut_goes_on_if_it_is_the_same(out: Path, pipe: int, e
     code, events = _to_pipe(out, _cut(pipe), again)
     assert os.read(pipe, 1000) == (BODY if equal else BODY[:20]), "no byte twice, none left out"
     (told,) = (event.facts for event in events if event.kind == "file")
-    assert (code, told["status"]) == ((0, "ok") if equal else (2, "failed"))
+    assert (code, told["status"]) == ((0, "ok") if equal else (4, "damaged"))
     if not equal:
-        assert told["reason"] == "it changed since the connection was cut"
+        assert told["reason"] == ELSEWHERE
 
 
-@pytest.mark.parametrize("what", ["inline", "eager", "another", "shorter"])
+@pytest.mark.parametrize("what", ["inline", "eager"])
+def test_a_stream_that_was_cut_goes_on_although_nobody_asks_where(out: Path, pipe: int, what: str) -> None:
+    """What is there already arrives again and is left out."""
+
+    def again(sender: Returning) -> None:
+        sender.begin()
+        if what == "inline":
+            sender.small(b"f", BODY)
+        else:
+            sender.file(flags=EAGER)
+            for part in (BODY[:7], BODY[7:33], BODY[33:]):
+                sender.say(proto.RUN, messages.pack_run(len(part)))
+                sender.raw(part)
+            sender.say(proto.END, messages.pack_end(messages.End(messages.WHOLE, len(BODY), DIGEST)))
+        sender.finish()
+
+    code, _ = _to_pipe(out, _cut(pipe), again)
+    assert (code, os.read(pipe, 1000)) == (0, BODY)
+
+
+@pytest.mark.parametrize("what", ["inline", "eager", "unknown", "hole", "another", "shorter"])
 def test_nothing_else_goes_into_a_stream_that_was_cut(out: Path, pipe: int, what: str) -> None:
     def again(sender: Returning) -> None:
         sender.begin()
@@ -281,9 +302,19 @@ def test_nothing_else_goes_into_a_stream_that_was_cut(out: Path, pipe: int, what
             sender.small(b"f", b"harm")
         elif what == "eager":
             sender.file(flags=EAGER)
-            sender.body()
+            sender.body(BODY[::-1])
+        elif what == "unknown":  # the same as far as it goes, which is not far enough
+            sender.file(size=messages.UNKNOWN_SIZE, kind=messages.STREAM)
+            sender.body(BODY[:19])
+        elif what == "hole":
+            sender.file(flags=EAGER)
+            sender.say(proto.HOLE, messages.pack_hole(len(BODY)))
+            digest = digests.one_shot("xxh3")(bytes(len(BODY)))
+            sender.say(proto.END, messages.pack_end(messages.End(messages.WHOLE, len(BODY), digest)))
         elif what == "another":
             sender.file(b"g")
+            sender.answer()
+            sender.match(0, equal=False)
         else:
             sender.file(size=10)
         sender.finish()
@@ -291,8 +322,8 @@ def test_nothing_else_goes_into_a_stream_that_was_cut(out: Path, pipe: int, what
     code, events = _to_pipe(out, _cut(pipe), again)
     assert os.read(pipe, 1000) == BODY[:20]
     (told,) = (event.facts for event in events if event.kind == "file")
-    assert told["reason"] == "it cannot go on in the middle of a stream"
-    assert (code, told["status"]) == (2, "failed")
+    assert told["reason"] == ELSEWHERE
+    assert (code, told["status"]) == (4, "damaged")
 
 
 def test_a_stream_that_was_cut_is_not_taken_up_without_a_match(out: Path, pipe: int) -> None:

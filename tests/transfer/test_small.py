@@ -164,11 +164,11 @@ def test_without_v_only_what_went_wrong_is_said(processes: Processes, many: Path
 def test_directories_that_come_again_after_a_cut_do_not_move_the_mark(tmp_path: Path) -> None:
     with Loop() as loop:
         delivery = Delivery(loop, SendTerms(), silent, Walk([str(tmp_path)]))
-        delivery.passed(Waiting(6, 5, b"d/f", messages.FILE, 1, b"digest"))
-        delivery.passed(Waiting(0, 0, b"d", messages.DIRECTORY, 0, b""))
+        delivery.passed(Waiting(6, 5, b"d/f", messages.FILE, 1, b"digest"), 4)
+        delivery.passed(Waiting(0, 0, b"d", messages.DIRECTORY, 0, b""), 0)
         assert (delivery.settled, delivery.settled_path) == (6, b"d/f")
-        delivery.passed(Waiting(7, 6, b"d/g", messages.FILE, 1, b"digest"))
-        assert (delivery.settled, delivery.settled_path) == (7, b"d/g")
+        delivery.passed(Waiting(7, 6, b"d/g", messages.FILE, 1, b"digest"), 1)
+        assert (delivery.settled, delivery.settled_path, delivery.confirmed) == (7, b"d/g", 5)
 
 
 def test_none_that_is_new_goes_the_long_way(many: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
