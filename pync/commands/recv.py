@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 from pync.commands.exchange import Exchange, Partner, explain, reach, refuse_datagrams, run_raw
 from pync.commands.options import RecvOptions
 from pync.commands.session import output_closed
@@ -79,6 +81,7 @@ class Receiving(Exchange):
         self._made = made
         self._known: dict[bytes, Sender] = {}
         self._seat = Seat(loop)
+        self._asking = allocate_lock()
         self._asks = place.is_default and not options.yes and ask.at_terminal()
 
     # --- figures -------------------------------------------------------------------------------------
@@ -100,7 +103,16 @@ class Receiving(Exchange):
     async def _ask(self, wire: Wire, begin: messages.Begin) -> bool:
         if begin.paths == 1 and not begin.name:
             return True  # a stream, which goes to stdout and overwrites nothing
-        agreed = bool(await wire.busy(ask.agreed, ask.question(begin, wire.channel.peer)))
+        question, here = ask.question(begin, wire.channel.peer), True
+
+        def answer() -> bool:
+            with self._asking:  # there is one terminal
+                return here and ask.agreed(question)
+
+        try:
+            agreed = bool(await wire.busy(answer))
+        finally:
+            here = False  # if nobody waits for the answer any more, nobody needs to be asked
         self._wires[wire].since = self._loop.now()
         return agreed
 

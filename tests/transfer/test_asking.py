@@ -6,15 +6,23 @@ import os
 import signal
 import sys
 import termios
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
+from pync.commands import recv, send
+from pync.commands.options import RecvOptions, SendOptions
+from pync.commands.session import within
+from pync.endpoint import Endpoint
 from pync.errors import LocalError, UsageError
 from pync.loop import Loop
+from pync.proto import transfer_messages as messages
+from pync.report import Event
 from pync.transfer import ask
 from tests.harness import PATIENCE, Processes, environment
 
@@ -58,6 +66,59 @@ def test_a_secret_is_typed_unseen(processes: Processes, typing: Typing, tmp_path
     assert (code, receiver.wait().code) == (0, 0)
     assert SECRET not in said
     assert (tmp_path / "to" / "file").read_text() == "hello"
+
+
+def test_two_senders_at_once_are_asked_about_one_after_the_other(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    both, left = threading.Event(), threading.Event()
+
+    def agreed(text: str) -> bool:
+        asked.append(text)
+        if len(asked) == 1:
+            assert both.wait(PATIENCE)
+            left.wait(0.3)  # a second question would come now
+            alone.append(len(asked) == 1)
+        left.set()
+        return True
+
+    def question(begin: messages.Begin, _peer: str) -> str:
+        known.add(begin.name)
+        if len(known) == 2:
+            both.set()
+        return begin.name.decode()
+
+    alone: list[bool] = []
+    known: set[bytes] = set()
+    monkeypatch.setattr(ask, "at_terminal", lambda: True)
+    monkeypatch.setattr(ask, "agreed", agreed)
+    monkeypatch.setattr(ask, "question", question)
+    monkeypatch.chdir(out)
+    ports: list[int] = []
+    with Loop() as loop:
+        listening = loop.flag()
+
+        def report(event: Event) -> None:
+            if event.kind == "listening":
+                ports.append(event.facts["port"])
+                listening.set()
+
+        async def all_of_it() -> list[Any]:
+            options = RecvOptions(endpoint=Endpoint("tcp", "127.0.0.1", 0), count=2)
+            tasks = [loop.spawn(recv.run(loop, options, report))]
+            assert await listening.wait(loop.now() + PATIENCE)
+            for name in ("a", "b"):
+                (tmp_path / name).write_text(name)
+                there = Endpoint("tcp", "127.0.0.1", ports[0])
+                sending = SendOptions(endpoint=there, paths=(str(tmp_path / name),))
+                tasks.append(loop.spawn(send.run(loop, sending, lambda _event: None)))
+            return [await task for task in tasks]
+
+        codes = loop.run(within(loop, PATIENCE, all_of_it()))
+    assert codes == [0, 0, 0]
+    assert alone == [True]
+    assert sorted(asked) == ["a", "b"] == sorted(one.name for one in out.iterdir())
 
 
 def test_no_secret_typed_is_none(typing: Typing, tmp_path: Path) -> None:
