@@ -119,6 +119,39 @@ class RawPipe:
         raise NetworkError("send: the peer does not acknowledge what was sent")
 
 
+class OutputFile(Stdio):
+    """A file in the place of stdout, which is called by its name when something is wrong with it."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        super().__init__(-1, fd)
+        self._path = path
+
+    def write(self, view: memoryview) -> int:
+        try:
+            return super().write(view)
+        except LocalError as error:
+            raise LocalError(f"{self._path}: {error.message.removeprefix('stdout: ')}") from None
+
+
+def check_output(path: str | None, policy: str) -> None:
+    """Whether `open_output` will do, before anybody is waited for; nothing is made. Raises LocalError."""
+    if path is None or path == "-":
+        return
+    try:
+        if os.path.isdir(path):
+            raise LocalError(f"{path}: is a directory")
+        if os.path.lexists(path):
+            if policy == "refuse" and (os.path.isfile(path) or not os.path.exists(path)):
+                raise _exists(path)
+            return
+        directory = os.path.dirname(path) or "."
+        os.stat(directory)
+    except OSError as error:
+        raise LocalError(f"{path}: {reason(error)}") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise LocalError(f"{path}: permission denied")
+
+
 def open_output(path: str | None, policy: str) -> Stdio:
     """stdout, or a file or device to write. Raises LocalError.
 
@@ -127,7 +160,7 @@ def open_output(path: str | None, policy: str) -> Stdio:
     if path is None or path == "-":
         return Stdio(-1, 1)
     try:
-        return Stdio(-1, _create(path, policy))
+        return OutputFile(path, _create(path, policy))
     except OSError as error:
         raise LocalError(f"{path}: {reason(error)}") from None
 
@@ -146,7 +179,11 @@ def _create(path: str, policy: str) -> int:
             continue
     if policy == "skip":
         return os.open(os.devnull, os.O_WRONLY)
-    raise LocalError(
+    raise _exists(path)
+
+
+def _exists(path: str) -> LocalError:
+    return LocalError(
         f"{path}: it exists already", hint="--overwrite replaces it, --rename takes another name"
     )
 
@@ -172,4 +209,4 @@ def close(stdio: Any, loop: Loop) -> None:
             os.close(fd)
 
 
-__all__ = ["WANT_WRITE", "RawPipe", "close", "open_input", "open_output"]
+__all__ = ["WANT_WRITE", "RawPipe", "check_output", "close", "open_input", "open_output"]

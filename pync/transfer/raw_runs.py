@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pync.commands.options import RecvOptions, SendOptions
-from pync.errors import NetworkError, TimedOut, UsageError
+from pync.errors import LocalError, NetworkError, TimedOut, UsageError
 from pync.loop import Loop
 from pync.report import Event, Report
 from pync.transfer.calls import Dial, Patience
 from pync.transfer.events import Progress
 from pync.transfer.host import open_host
-from pync.transfer.raw import RawPipe, close, open_input, open_output
+from pync.transfer.raw import RawPipe, check_output, close, open_input, open_output
 from pync.transport.channel import Channel
 from pync.transport.settings import SocketSettings
 
@@ -50,9 +50,15 @@ async def recv_raw(
 ) -> None:
     """Whatever comes until the peer's end, to stdout or one file."""
     policy = next((name for name in ("overwrite", "rename", "skip") if getattr(options, name)), "refuse")
-    sink = open_output(options.output, policy)
+    check_output(options.output, policy)
+    channel = await _meet(loop, options, report, reach, settings, tls, listens=not options.connect)
     try:
-        channel = await _meet(loop, options, report, reach, settings, tls, listens=not options.connect)
+        sink = open_output(options.output, policy)  # not before somebody came
+    except LocalError:
+        channel.detach(loop)
+        channel.reset()
+        raise
+    try:
         try:
             channel.probe()
             pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)

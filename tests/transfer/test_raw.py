@@ -240,3 +240,53 @@ def test_the_command_that_a_tls_listener_prints_is_all_the_other_end_needs(
     assert processes.run(*words, "-o", str(got)).code == 0
     assert sender.wait().code == 0
     assert got.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("policy", [(), ("--overwrite",), ("--rename",), ("--skip",)])
+def test_no_file_is_made_or_emptied_before_somebody_comes(
+    processes: Processes, tmp_path: Path, policy: tuple[str, ...]
+) -> None:
+    path = tmp_path / "f"
+    if policy:
+        path.write_bytes(b"before")
+    done = processes.run("recv", "--raw", "-o", str(path), *policy, "-w", "100ms", f"{HERE}:0")
+    assert done.code == 3
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == ([b"before"] if policy else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("there", "it exists already"),
+        ("link", "it exists already"),
+        ("", "is a directory"),
+        ("no/f", "no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_made_is_said_before_anybody_is_waited_for(
+    processes: Processes, tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / "there").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    done = processes.run("recv", "--raw", "-o", f"{tmp_path}/{name}", f"{HERE}:0")
+    assert done.code == 2
+    assert f"pync: {tmp_path}/{name}: {words}" in done.err
+    assert "listening" not in done.err
+
+
+def test_a_file_that_appears_while_nobody_comes_is_not_touched(processes: Processes, tmp_path: Path) -> None:
+    receiver = processes.listen("--raw", "-o", str(tmp_path / "f"), f"{HERE}:0", command="recv")
+    (tmp_path / "f").write_bytes(b"theirs")
+    socket.create_connection((HERE, receiver.port), timeout=PATIENCE).close()
+    done = receiver.wait()
+    assert (done.code, "it exists already" in done.err) == (2, True)
+    assert (tmp_path / "f").read_bytes() == b"theirs"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_with_the_name_of_the_file(processes: Processes) -> None:
+    receiver = processes.listen("--raw", "-o", "/dev/full", f"{HERE}:0", command="recv")
+    with socket.create_connection((HERE, receiver.port), timeout=PATIENCE) as sock:
+        sock.sendall(b"data")
+        done = receiver.wait()
+    assert (done.code, "/dev/full: no space left" in done.err, "stdout" in done.err) == (2, True, False)
