@@ -101,7 +101,11 @@ class Filing:
                 os.fsync(part.fd)
             saved = part.settle(entry, self._terms.policy, root.settled_parts)
         except OSError as error:
+            part.remove()
             raise failed(error) from None
+        except Refused:
+            part.remove()  # the next try begins anew anyway
+            raise
         finally:
             part.close()
         return Filed(messages.OK, entry.size, entry.digest, _beside(path, saved))
@@ -217,6 +221,10 @@ class Filing:
             part.finish()
             await self._sync(part, end.size - offset)
             saved = part.settle(entry, self._terms.policy, root.settled_parts)
+        except Refused:
+            if not os.fstat(part.fd).st_size:
+                part.remove()  # nothing of it could be written
+            raise
         finally:
             part.close()
         return Filed(messages.OK, end.size, end.digest, _beside(path, saved), restarted)

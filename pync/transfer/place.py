@@ -105,6 +105,10 @@ class Place:
             raise Refused("-o names one file; end it in / for a directory")
         return self._file
 
+    def called(self, path: bytes) -> bytes:
+        """What the user here calls an entry: by the name given to `-o`, if that is for one file."""
+        return self._file or path
+
     def refuse_several(self, begin: messages.Begin) -> None:
         """`-o FILE` is for one file. Raises LocalError."""
         if self._file and begin.paths > 1:

@@ -245,13 +245,14 @@ class Incoming:
         is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
         if not is_file and filed.status in messages.DELIVERED:
             return
-        of.tally.note(is_file=is_file, status=filed.status, size=filed.size, name=entry.path, why=why)
+        name = of.place.called(entry.path) if why else entry.path
+        of.tally.note(is_file=is_file, status=filed.status, size=filed.size, name=name, why=why)
         peer = self._wire.channel.peer
         if filed.restarted:
             reason = "the part from before is not of this file; it started over"
             facts = {"reason": "restarted", "name": printable(entry.path), "message": reason, "peer": peer}
             of.report(Event("waiting", facts))
-        self._tell(entry.path, filed, why)
+        self._tell(name, filed, why)
 
     def _tell(self, path: bytes, filed: Filed, why: str) -> None:
         file_event(

@@ -56,6 +56,15 @@ def test_sizes_around_the_limits_of_each_way_to_travel(
     assert list(out.iterdir()) == [out / "file"]
 
 
+def test_a_refused_file_is_called_by_the_name_it_would_have_had_here(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (out / "mine").write_bytes(b"mine")
+    result = transfer([tmp_path / "theirs"], out / "mine")
+    assert result.codes == (2, 2)
+    assert result.errors() == ["theirs: it exists already", "mine: it exists already"]
+    assert (result.files("send"), result.files()) == ({"theirs": "refused"}, {"mine": "refused"})
+
+
 @pytest.mark.parametrize("size", [10, 300_000, 3_000_000])
 def test_existing_file_is_refused_alone_with_2_among_several_with_5(
     tmp_path: Path, out: Path, size: int

@@ -241,6 +241,19 @@ def test_full_disk_is_2_at_both_ends_and_room_lets_it_go_on(
     assert (tiny_disk / "f").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("size", [1000, 300_000, 3_000_000], ids=["inline", "eager", "asked"])
+def test_a_disk_that_is_full_from_the_start_keeps_no_empty_file(
+    processes: Processes, tmp_path: Path, tiny_disk: Path, size: int
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(pattern(size))
+    (tiny_disk / "ballast").write_bytes(bytes(4 << 20))
+    receiver = _recv(processes, tiny_disk)
+    assert _send(processes, receiver.port, path).wait().code == 2
+    assert receiver.wait().code == 2
+    assert [one.name for one in tiny_disk.iterdir()] == ["ballast"]
+
+
 def _peak(process: Process) -> int:
     """Peak memory of a running process, MiB."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
