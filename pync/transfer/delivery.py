@@ -53,6 +53,7 @@ class Delivery:
         self.settled = 0
         self.settled_path = b""
         self.seen = 0  # entries of the walk met so far, so that a problem is told once
+        self.unsent: set[int] = set()  # those that could not be read, by their place in the walk
         self.total: int | None = None
         self.sent = 0  # body bytes, all connections
         self.progressed = False
@@ -64,9 +65,8 @@ class Delivery:
         """The receiver gave its token: another one than before has nothing yet."""
         if receiver != self.receiver:
             if self.receiver:
-                self.tally = Tally()
+                self.forget()
             self.receiver = receiver
-            self.settled = self.seen = self.confirmed = 0
 
     def passed(self, entry: Waiting, files: int) -> None:
         """The receiver has settled all up to this entry; after a cut, directories come once more.
@@ -92,6 +92,7 @@ class Delivery:
         )
 
     def forget(self) -> None:
-        """The tree changed under us: begin from the start, what is there is identical anyway."""
+        """Begin from the start: the tree changed under us, and what is there is identical anyway."""
         self.settled = self.seen = self.confirmed = 0
+        self.unsent.clear()
         self.tally = Tally()

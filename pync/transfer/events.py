@@ -17,33 +17,63 @@ if TYPE_CHECKING:
     from typing import Any
 
 TICK = 0.1
+REMEMBERED = 10_000  # so many directories that failed; memory stays flat
 
 
 class Tally:
-    """What became of the files of one transfer, for the summary and the exit status."""
+    """What became of the files of one transfer, for the summary and the exit status.
+
+    A directory counts only if it fails: as one failure, together with all that lies below it.
+    """
 
     def __init__(self) -> None:
-        self.files = 0  # everything but directories
+        self.files = 0  # all that was delivered or failed
         self.delivered = 0
         self.failed = 0
         self.damaged = 0
         self.size = 0
         self.first_failure = ""
+        self._unsent = 0
+        self._directories: set[bytes] = set()  # that failed
 
-    def note(self, *, is_file: bool, status: int, size: int = 0, name: bytes = b"", why: str = "") -> None:
-        """One entry is settled."""
-        if is_file:
-            self.files += 1
+    def note(self, *, is_file: bool, status: int, size: int = 0, name: bytes = b"", why: str = "") -> bool:
+        """One entry is settled; False if that is part of a failure that was noted before."""
         if status in messages.DELIVERED:
             if is_file:
-                self.delivered += 1
-                self.size += size
-            return
-        self.failed += 1
+                self.arrived(1, size)
+            return True
         if status == messages.DAMAGED:
             self.damaged += 1
+        elif self._directories and self._is_below_one(name):
+            return False
+        if not is_file and len(self._directories) < REMEMBERED:
+            self._directories.add(name)
+        self._count_failures(1, f"{printable(name) or '(stdin)'}: {why}")
+        return True
+
+    def unsent(self, count: int) -> None:
+        """The sender says, maybe once more after a cut, that it could not read so many."""
+        count = min(count, messages.SIZE_MAX)
+        new = count - self._unsent
+        if new > 0:
+            self._unsent = count
+            what = "a file: the sender could not read it"
+            self._count_failures(
+                new, what if count == 1 else f"{count} files: the sender could not read them"
+            )
+
+    def _count_failures(self, count: int, what: str) -> None:
+        self.files += count
+        self.failed += count
         if not self.first_failure:
-            self.first_failure = f"{printable(name) or 'stdin'}: {why}"
+            self.first_failure = what
+
+    def _is_below_one(self, name: bytes) -> bool:
+        while name:
+            if name in self._directories:
+                return True
+            name = name.rpartition(b"/")[0]
+        return False
 
     def arrived(self, count: int, size: int) -> None:
         """`count` files of `size` bytes together are delivered."""

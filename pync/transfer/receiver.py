@@ -164,9 +164,7 @@ class Incoming:
             raise proto.ProtocolError("the peer counted differently")
         self._streamed.finish()
         tally = of.tally
-        if counts.failed and not tally.failed:
-            why = "the sender could not read it"
-            tally.note(is_file=True, status=messages.FAILED, name=b"a file", why=why)
+        tally.unsent(counts.failed)
         if self._root is not None and of.terms.fsync:
             self._root.sync()
         of.place.finish()
@@ -246,7 +244,9 @@ class Incoming:
         if not is_file and filed.status in messages.DELIVERED:
             return
         name = of.place.called(entry.path) if why else entry.path
-        of.tally.note(is_file=is_file, status=filed.status, size=filed.size, name=name, why=why)
+        status, size = filed.status, filed.size
+        if not of.tally.note(is_file=is_file, status=status, size=size, name=name, why=why):
+            return
         peer = self._wire.channel.peer
         if filed.restarted:
             reason = "the part from before is not of this file; it started over"

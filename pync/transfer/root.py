@@ -120,15 +120,15 @@ class Root:
             same += 1
         self._pop_to(same)
         for name in parts[same:]:
-            self._push(name, None)
+            self._push(name, None, "its directory is a symbolic link or no directory here")
 
-    def _push(self, name: bytes, known: set[bytes] | None) -> None:
+    def _push(self, name: bytes, known: set[bytes] | None, no_directory: str) -> None:
         parent = self._levels[-1].fd if self._levels else self.fd
         try:
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise Refused("its directory is a symbolic link or no directory here") from None
+                raise Refused(no_directory) from None
             raise failed(error) from None
         mode = os.fstat(fd).st_mode
         if mode & 0o700 != 0o700:  # a read-only directory of an earlier run that has more to come
@@ -156,7 +156,7 @@ class Root:
             known = None
         except OSError as error:
             raise failed(error) from None
-        self._push(name, known)
+        self._push(name, known, "it exists already, as a file or a symbolic link")
 
     def leave(self, path: bytes, mode: int, mtime: int, *, fsync: bool) -> None:
         """Close a directory, giving it its mode and times at last. Raises Refused."""

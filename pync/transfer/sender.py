@@ -69,7 +69,7 @@ class Outgoing:
             await claim(receiver, wire)
         of.met(receiver)
         await self._entries()
-        counts = messages.Counts(self._number, of.tally.failed, of.sent)
+        counts = messages.Counts(self._number, len(of.unsent), of.sent)
         wire.put(proto.FINISH, messages.pack_counts(counts))
         await wire.flush()
         while self._summary is None:
@@ -103,17 +103,20 @@ class Outgoing:
 
     def _pass_over(self, index: int, item: Item) -> None:
         of = self._of
-        if index < of.seen:
-            return
-        if item.passed_over:
+        if item.problem:
+            self._fail(index, item, item.problem)
+        elif index >= of.seen:
             facts = {"size": 0, "status": "skipped", "digest": "", "reason": item.passed_over}
             of.report(Event("file", {"name": printable(item.path), **facts}))
-            return
-        self._fail(item.path, item.problem, is_file=item.kind != messages.DIRECTORY)
 
-    def _fail(self, path: bytes, why: str, *, is_file: bool = True) -> None:
-        self._of.tally.note(is_file=is_file, status=messages.FAILED, name=path, why=why)
-        file_event(self._of.report, path, 0, messages.FAILED, why=why, peer=self._wire.channel.peer)
+    def _fail(self, index: int, item: Item, why: str) -> None:
+        """An entry that cannot be read; after a cut it is met once more."""
+        of, path, is_file = self._of, item.path, item.kind != messages.DIRECTORY
+        if index in of.unsent:
+            return
+        if of.tally.note(is_file=is_file, status=messages.FAILED, name=path, why=why):
+            of.unsent.add(index)
+            file_event(of.report, path, 0, messages.FAILED, why=why, peer=self._wire.channel.peer)
 
     # --- replies -------------------------------------------------------------------------------------
 
@@ -169,8 +172,8 @@ class Outgoing:
         is_file = entry.kind not in (messages.DIRECTORY, messages.LEAVE)
         of.passed(entry, int(is_file))
         why = done.reason
-        of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=why)
-        if is_file or done.status not in messages.DELIVERED:
+        new = of.tally.note(is_file=is_file, status=done.status, size=entry.size, name=entry.path, why=why)
+        if new and (is_file or done.status not in messages.DELIVERED):
             of.tell(entry, done.status, done.reason, peer=self._wire.channel.peer)
 
     # --- entries -------------------------------------------------------------------------------------
@@ -197,17 +200,17 @@ class Outgoing:
         try:
             fd = os.open(item.name, OPEN_FILE, dir_fd=item.parent)
         except OSError as error:
-            self._fail(item.path, reason(error))
+            self._fail(index, item, reason(error))
             return None
         try:
             there = os.fstat(fd)
             if not stat.S_ISREG(there.st_mode):
-                self._fail(item.path, "it is no longer a file")
+                self._fail(index, item, "it is no longer a file")
             elif there.st_size <= proto.INLINE_MAX and self._wire.bucket is None:
-                self._inline(index, item.path, fd, there)
+                self._inline(index, item, fd, there)
             else:
                 opened, fd = fd, -1
-                return self._in_time(index, item.path, opened, there)
+                return self._in_time(index, item, opened, there)
         except OSError as error:
             raise LocalError(f"{os.fsdecode(item.path)}: {reason(error)}") from None
         finally:
@@ -215,28 +218,28 @@ class Outgoing:
                 os.close(fd)
         return None
 
-    async def _in_time(self, index: int, path: bytes, fd: int, there: os.stat_result) -> None:
+    async def _in_time(self, index: int, item: Item, fd: int, there: os.stat_result) -> None:
         """A file that has to wait for the network, or for its turn. Closes it."""
         try:
             if there.st_size <= proto.INLINE_MAX:
                 await self._wire.paced(there.st_size)
-                self._inline(index, path, fd, there)
+                self._inline(index, item, fd, there)
             else:
-                await self._large(index, path, fd, there, base=0, kind=messages.FILE)
+                await self._large(index, item.path, fd, there, base=0, kind=messages.FILE)
         except OSError as error:
-            raise LocalError(f"{os.fsdecode(path)}: {reason(error)}") from None
+            raise LocalError(f"{os.fsdecode(item.path)}: {reason(error)}") from None
         finally:
             os.close(fd)
 
-    def _inline(self, index: int, path: bytes, fd: int, there: os.stat_result) -> None:
-        size = there.st_size
+    def _inline(self, index: int, item: Item, fd: int, there: os.stat_result) -> None:
+        path, size = item.path, there.st_size
         try:
             data = os.read(fd, size + 1) if size else b""
         except OSError as error:
-            self._fail(path, reason(error))
+            self._fail(index, item, reason(error))
             return
         if len(data) != size:
-            self._fail(path, "it changed while it was read")
+            self._fail(index, item, "it changed while it was read")
             return
         digest = self._digest_of(data)
         self._waiting.append(Waiting(self._number, index, path, messages.FILE, size, digest))
@@ -349,7 +352,7 @@ class Outgoing:
         if _gone_once_read(item) in self._of.spent:
             name = printable(item.path) or "stdin"
             raise NetworkError(f"the connection broke, and {name} cannot be read a second time")
-        opened = await self._open_special(item) if item.parent is not None else 0
+        opened = await self._open_special(index, item) if item.parent is not None else 0
         if opened is None:
             return
         source = Stdio(opened, -1)
@@ -361,7 +364,7 @@ class Outgoing:
             if opened:
                 os.close(opened)
 
-    async def _open_special(self, item: Item) -> int | None:
+    async def _open_special(self, index: int, item: Item) -> int | None:
         """A fifo's open waits for its writer, which may take its time: in a thread."""
 
         def work() -> int:
@@ -371,7 +374,7 @@ class Outgoing:
         try:
             return int(await self._wire.busy(work))
         except OSError as error:
-            self._fail(item.path, reason(error))
+            self._fail(index, item, reason(error))
             return None
 
     async def _pump(self, index: int, item: Item, source: Stdio) -> None:
