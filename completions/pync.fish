@@ -153,7 +153,7 @@ complete -c pync -n __fish_use_subcommand -a send -d 'Deliver files, directories
 complete -c pync -n '__fish_seen_subcommand_from send' -F -a '(__fish_print_hostnames)'
 complete -c pync -n '__fish_seen_subcommand_from send' -l secret -d 'Encrypt, and let in only who knows the WORDS; without them: PYNC_SECRET, a prompt, or a new code'
 complete -c pync -n '__fish_seen_subcommand_from send' -l compress -x -a 'auto zstd none' -d 'auto measures whether it pays'
-complete -c pync -n '__fish_seen_subcommand_from send' -l exclude -x -d 'Leave out names that match; repeat'
+complete -c pync -n '__fish_seen_subcommand_from send' -l exclude -x -d 'Leave out what matches (NAME, DIR/, DIR/NAME, /TOP); repeat'
 complete -c pync -n '__fish_seen_subcommand_from send' -l raw -d 'Plain bytes without framing, from one end to one: the other can be any netcat'
 complete -c pync -n '__fish_seen_subcommand_from send' -l listen -d 'Wait for receivers instead of connecting'
 complete -c pync -n '__fish_seen_subcommand_from send' -l to -x -d 'With --listen: serve N receivers'

@@ -49,7 +49,13 @@ class SendFlags(TransferFlags):
     to: Annotated[int, flag(CLIENTS, "--to", "With --listen: serve N receivers", of.number(1))]
     keep_open: Annotated[bool, flag(CLIENTS, "-k --keep-open", "With --listen: serve until stopped")]
     exclude: Annotated[
-        Words, flag(FILES, "--exclude", "Leave out names that match; repeat", of.named("GLOB"))
+        Words,
+        flag(
+            FILES,
+            "--exclude",
+            "Leave out what matches (NAME, DIR/, DIR/NAME, /TOP); repeat",
+            of.named("GLOB"),
+        ),
     ]
     follow: Annotated[bool, flag(FILES, "--follow", "Send what symbolic links point at")]
     no_resume: Annotated[bool, flag(FILES, "--no-resume", "Start over, whatever already arrived")]

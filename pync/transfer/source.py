@@ -189,9 +189,11 @@ class Walk:
     ) -> Iterator[Item]:
         name = os.fsencode(entry.name)
         path = above_path + b"/" + name if above_path else name
-        if self._exclude is not None and self._exclude(entry.name, path):
-            return
         try:
+            if self._exclude is not None and self._exclude(
+                entry.name, path, lambda: entry.is_dir(follow_symlinks=self.follow)
+            ):
+                return
             if entry.is_file(follow_symlinks=self.follow):
                 yield Item(messages.FILE, path, name, fd)
             elif entry.is_dir(follow_symlinks=self.follow):
@@ -238,30 +240,52 @@ def _what(mode: int) -> str:
     return "a device"
 
 
-def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes], bool] | None:
-    """Whether a name is left out.
+def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes, Callable[[], bool]], bool] | None:
+    """Whether an entry (its name, its path, whether it is a directory) is left out.
 
     A pattern without a slash sees the last name, one with a slash the end of the path (`sub/*.log` leaves out
-    `tree/sub/a.log`), one that begins with a slash the path below the directory that was named.
+    `tree/sub/a.log`), one that begins with a slash the path below the directory that was named. No wildcard
+    matches a slash, but `**` as a name stands for any number of names. A slash at the end: directories only.
     """
     if not patterns:
         return None
+    rules = [(_globs(pattern), pattern.endswith("/")) for pattern in patterns if pattern.strip("/")]
+
+    def matches(name: str, path: bytes, is_directory: Callable[[], bool]) -> bool:
+        parts: list[str] = []
+        for globs, directories_only in rules:
+            if len(globs) == 1:
+                fits = bool(globs[0](name))
+            else:
+                parts = parts or os.fsdecode(path).split("/")
+                fits = _fit(globs, parts)
+            if fits and (not directories_only or is_directory()):
+                return True
+        return False
+
+    return matches
+
+
+def _globs(pattern: str) -> list[Any]:
+    """What matches each name of a path, None for `**`; a single one is for the last name, wherever it is."""
     import re
     from fnmatch import translate
 
-    names: list[Any] = []
-    paths: list[Any] = []
-    for pattern in patterns:
-        bare = pattern.rstrip("/")
-        if "/" not in bare:
-            names.append(re.compile(translate(bare)))
-        else:
-            above = "[^/]*/" if bare.startswith("/") else "(?:.*/)?"
-            paths.append(re.compile(above + translate(bare.lstrip("/")), re.DOTALL))
+    words = [word for word in pattern.split("/") if word]
+    if pattern.startswith("/"):
+        words.insert(0, "*")
+    elif len(words) > 1:
+        words.insert(0, "**")
+    if len(words) == 1:
+        return [re.compile(translate(words[0])).match]
+    return [None if word == "**" else re.compile(translate(word)).match for word in words]
 
-    def matches(name: str, path: bytes) -> bool:
-        if any(pattern.match(name) for pattern in names):
-            return True
-        return bool(paths) and any(pattern.match(os.fsdecode(path)) for pattern in paths)
 
-    return matches
+def _fit(globs: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether all the names match; `**` at the end stands for one at least."""
+    if not globs or not names:
+        return not globs and not names
+    first, rest = globs[0], globs[1:]
+    if first is not None:
+        return bool(first(names[0])) and _fit(rest, names[1:])
+    return not rest or any(_fit(rest, names[skipped:]) for skipped in range(len(names)))

@@ -287,3 +287,33 @@ def test_a_link_of_the_system_stands_for_what_is_open(top: Path, tmp_path: Path)
             (messages.STREAM, b"%d" % reader),
             (messages.FILE, b"%d" % file),
         ]
+
+
+@pytest.mark.parametrize(
+    ("glob", "gone"),
+    [
+        ("*.log", {"c.log", "sub/c.log", "sub/deep/c.log"}),
+        ("/*.log", {"c.log"}),
+        ("sub/*.log", {"sub/c.log"}),
+        ("sub/?eep/c.log", {"sub/deep/c.log"}),
+        ("sub?c.log", set()),
+        ("sub/**/c.log", {"sub/c.log", "sub/deep/c.log"}),
+        ("sub/**", {"sub/c.log", "sub/deep", "sub/deep/c.log", "sub/deep/b.txt"}),
+        ("/**/b.txt", {"b.txt", "sub/deep/b.txt"}),
+        ("b.txt/", set()),
+        ("deep/", {"sub/deep", "sub/deep/c.log", "sub/deep/b.txt"}),
+        ("/deep/", set()),
+        ("/sub/deep/", {"sub/deep", "sub/deep/c.log", "sub/deep/b.txt"}),
+        ("/", set()),
+    ],
+)
+def test_what_is_left_out(tmp_path: Path, glob: str, gone: set[str]) -> None:
+    (tmp_path / "t" / "sub" / "deep").mkdir(parents=True)
+    for name in ("c.log", "b.txt", "sub/c.log", "sub/deep/c.log", "sub/deep/b.txt"):
+        (tmp_path / "t" / name).write_bytes(b"x")
+
+    def names(*exclude: str) -> set[str]:
+        items = Walk([f"{tmp_path}/t"], exclude=exclude)
+        return {os.fsdecode(item.path).removeprefix("t/") for item in items}
+
+    assert names() - names(glob) == gone
