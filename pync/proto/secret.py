@@ -30,7 +30,7 @@ import hashlib
 import hmac
 import struct
 
-from pync.errors import IntegrityError
+from pync.errors import IntegrityError, UsageError
 from pync.proto.transfer import ProtocolError
 from pync.proto.words import WORDS
 
@@ -70,7 +70,7 @@ def normalise(code: str) -> bytes:
 
     words = unicodedata.normalize("NFKC", code).casefold().replace("-", " ").replace("_", " ").split()
     if not words:
-        raise IntegrityError("the secret is empty")
+        raise UsageError("--secret: there is no word in it")
     return " ".join(words).encode("utf-8", "surrogatepass")
 
 
