@@ -18,7 +18,7 @@ from pync.transfer import digests
 from pync.transfer.body import Body
 from pync.transfer.delivery import Delivery, Waiting
 from pync.transfer.events import file_event
-from pync.transfer.source import OPEN_FILE, Item
+from pync.transfer.source import OPEN_FILE, Item, changed, read_rest, says_its_size
 from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Lost, Wire
@@ -207,7 +207,7 @@ class Outgoing:
             if not stat.S_ISREG(there.st_mode):
                 self._fail(index, item, "it is no longer a file")
             elif there.st_size <= proto.INLINE_MAX and self._wire.bucket is None:
-                self._inline(index, item, fd, there)
+                return self._inline(index, item, fd, there)
             else:
                 opened, fd = fd, -1
                 return self._in_time(index, item, opened, there)
@@ -223,7 +223,9 @@ class Outgoing:
         try:
             if there.st_size <= proto.INLINE_MAX:
                 await self._wire.paced(there.st_size)
-                self._inline(index, item, fd, there)
+                work = self._inline(index, item, fd, there)
+                if work is not None:
+                    await work
             else:
                 await self._large(index, item.path, fd, there, base=0, kind=messages.FILE)
         except OSError as error:
@@ -231,22 +233,30 @@ class Outgoing:
         finally:
             os.close(fd)
 
-    def _inline(self, index: int, item: Item, fd: int, there: os.stat_result) -> None:
+    def _inline(self, index: int, item: Item, fd: int, there: os.stat_result) -> Awaitable[None] | None:
+        """Queue a small file. What is left to do for one that turns out to be a large one."""
         path, size = item.path, there.st_size
         try:
-            data = os.read(fd, size + 1) if size else b""
+            # all at once where the size says nothing: some files of procfs are at their end after one read
+            data = os.read(fd, size + 1 if size else proto.INLINE_MAX + 1)
+            if len(data) != size:
+                if changed(fd, there):
+                    self._fail(index, item, "it changed while it was read")
+                    return None
+                data += read_rest(fd, proto.INLINE_MAX + 1 - len(data))
         except OSError as error:
             self._fail(index, item, reason(error))
-            return
-        if len(data) != size:
-            self._fail(index, item, "it changed while it was read")
-            return
+            return None
+        if len(data) > proto.INLINE_MAX:
+            return self._stream(index, item._replace(status=there))
+        size = len(data)
         digest = self._digest_of(data)
         self._waiting.append(Waiting(self._number, index, path, messages.FILE, size, digest))
         self._number += 1
         self._wire.put_encoded(encode_inline(path, there.st_mode & 0o777, there.st_mtime_ns, data, digest))
         self._of.sent += size
         self._wire.body_sent += size
+        return None
 
     async def _large(
         self, index: int, path: bytes, fd: int, there: os.stat_result, *, base: int, kind: int
@@ -269,9 +279,7 @@ class Outgoing:
         body = Body(self._wire, self._squeezer, hasher, self._wants_more)
         whole = await body.send(fd, base, offset, size)
         self._of.sent += body.done
-        now = os.fstat(fd)
-        changed = (now.st_size, now.st_mtime_ns) != (there.st_size, there.st_mtime_ns)
-        why = "it changed while it was sent" if changed or not whole else ""
+        why = "it changed while it was sent" if changed(fd, there) or not whole else ""
         await self._end(number, size, hasher, why)
 
     def _wants_more(self) -> bool:
@@ -346,9 +354,10 @@ class Outgoing:
         """
         if item.parent is None and kind_of(0) == "file":
             there = os.fstat(0)
-            base = os.lseek(0, 0, os.SEEK_CUR)
-            await self._large(index, item.path, 0, there, base=base, kind=messages.STREAM)
-            return
+            if says_its_size(there):
+                base = os.lseek(0, 0, os.SEEK_CUR)
+                await self._large(index, item.path, 0, there, base=base, kind=messages.STREAM)
+                return
         if _gone_once_read(item) in self._of.spent:
             name = printable(item.path) or "stdin"
             raise NetworkError(f"the connection broke, and {name} cannot be read a second time")

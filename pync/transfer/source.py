@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pync.errors import LocalError, reason
 from pync.proto import transfer_messages as messages
+from pync.proto.transfer import INLINE_MAX
 from pync.transfer.root import DEPTH_MAX
 from pync.transfer.system import os
 
@@ -206,8 +207,13 @@ class Walk:
             yield Item(messages.FILE, path, problem=reason(error))
 
     def _link(self, parent: int, name: bytes, path: bytes, there: os.stat_result) -> Item:
-        if self.follow:
+        try:
+            if self.follow:  # neither to a file nor to a directory
+                return Item(messages.FILE, path, passed_over=_what(os.stat(name, dir_fd=parent).st_mode))
+        except FileNotFoundError:
             return Item(messages.SYMLINK, path, problem="the link points at nothing")
+        except OSError as error:
+            return Item(messages.SYMLINK, path, problem=reason(error))
         try:
             target = os.readlink(name, dir_fd=parent)
         except OSError as error:
@@ -238,6 +244,25 @@ def _what(mode: int) -> str:
         if test(mode):
             return word
     return "a device"
+
+
+def says_its_size(there: os.stat_result) -> bool:
+    """No file of procfs (0) or sysfs (4096) does; they take up no blocks. Nor do those that are all hole."""
+    return getattr(there, "st_blocks", 1) > 0 or there.st_size > INLINE_MAX
+
+
+def changed(fd: int, there: os.stat_result) -> bool:
+    """Whether a file is another one than it was."""
+    now = os.fstat(fd)
+    return (now.st_size, now.st_mtime_ns) != (there.st_size, there.st_mtime_ns)
+
+
+def read_rest(fd: int, most: int) -> bytes:
+    """What else a file gives, up to `most` bytes of it."""
+    data = bytearray()
+    while len(data) < most and (more := os.read(fd, most - len(data))):
+        data += more
+    return bytes(data)
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes, Callable[[], bool]], bool] | None:

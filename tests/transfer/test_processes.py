@@ -348,3 +348,32 @@ def test_a_pipe_that_was_read_in_part_is_not_sent_as_if_it_were_whole(
     assert "stdin cannot be read a second time" in sender.err
     assert again.wait().code == 1
     assert not (out / "stdin").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no /proc here")
+def test_what_the_kernel_says_on_stdin_arrives(processes: Processes) -> None:
+    receiver = processes.listen("-o", "-", f"{HERE}:0", command="recv", stdin=subprocess.DEVNULL)
+    with open("/proc/version", "rb") as file:
+        sent = processes.run("send", f"{HERE}:{receiver.port}", stdin=file)
+    got = receiver.wait()
+    assert (sent.code, got.code, got.out) == (0, 0, Path("/proc/version").read_bytes()), sent.err
+
+
+def test_a_secret_without_a_word_is_a_wrong_use(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = processes.run(
+        "send", "--secret=---", f"{HERE}:1", str(tmp_path / "file"), stdin=subprocess.DEVNULL
+    )
+    assert done.code == 2
+    assert "--secret: there is no word in it" in done.err
+
+
+def test_stdin_that_is_refused_is_told_in_one_line(processes: Processes, out: Path) -> None:
+    receiver = _recv(processes, out)
+    sent = processes.run("send", f"{HERE}:{receiver.port}", input=b"words")
+    got = receiver.wait()
+    assert (sent.code, got.code) == (2, 2)
+    for said in (sent.err, got.err):
+        assert [line for line in said.splitlines() if "stdin" in line] == [
+            "pync: (stdin): it has no name; use -o FILE"
+        ]

@@ -317,3 +317,55 @@ def test_what_is_left_out(tmp_path: Path, glob: str, gone: set[str]) -> None:
         return {os.fsdecode(item.path).removeprefix("t/") for item in items}
 
     assert names() - names(glob) == gone
+
+
+def test_a_followed_link_to_a_fifo_or_device_is_passed_over_with_a_word(top: Path) -> None:
+    os.mkfifo(top / "fifo")
+    (top / "to-fifo").symlink_to("fifo")
+    (top / "to-device").symlink_to("/dev/null")
+    words = {item.path: item.passed_over for item in Walk([str(top)], follow=True) if item.passed_over}
+    assert words == {b"top/fifo": "a fifo", b"top/to-fifo": "a fifo", b"top/to-device": "a device"}
+    assert _problems(Walk([str(top)], follow=True)) == {}
+
+
+# --- files whose size says nothing -------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no /proc here")
+@pytest.mark.parametrize("rate", [None, 10_000_000.0])
+@pytest.mark.parametrize("name", ["/proc/version", "/proc/sys/kernel/ostype", "/sys/class/net/lo/mtu"])
+def test_what_the_kernel_says_arrives(out: Path, name: str, rate: float | None) -> None:
+    if not Path(name).exists():
+        pytest.skip(f"no {name} here")
+    result = transfer([name], out, send_with={"rate": rate})
+    assert result.codes == (0, 0), result.errors()
+    assert (out / Path(name).name).read_bytes() == Path(name).read_bytes() != b""
+
+
+@pytest.mark.skipif(not Path("/proc/kallsyms").exists(), reason="no /proc here")
+def test_much_that_the_kernel_says_arrives(out: Path) -> None:
+    said = Path("/proc/kallsyms").read_bytes()
+    result = transfer(["/proc/kallsyms"], out)
+    assert result.codes == (0, 0), result.errors()
+    assert (out / "kallsyms").read_bytes() == said
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_file_that_gives_more_than_its_size_says_arrives_whole(
+    top: Path, out: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """As in procfs, where the size is always 0."""
+    (top / "harmed").write_bytes(pattern(size))
+    opened = _at_open(monkeypatch, lambda fd: fd)
+    real = os.fstat
+
+    def fstat(fd: int) -> os.stat_result:
+        there = real(fd)
+        if fd not in opened:
+            return there
+        return os.stat_result((*there[:6], 0, *there[7:10]), {"st_mtime_ns": there.st_mtime_ns})
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    result = transfer([top], out)
+    assert result.codes == (0, 0), result.errors()
+    assert (out / "top" / "harmed").read_bytes() == pattern(size)
