@@ -81,7 +81,8 @@ def _secured(facts: Facts) -> str:
     parts = [str(facts.get("version") or "TLS"), str(facts.get("cipher") or "")]
     if facts.get("alpn"):
         parts.append(f"ALPN {facts['alpn']}")
-    line = "secured: " + ", ".join(part for part in parts if part)
+    what = f"proxy {facts['proxy']} secured: " if facts.get("proxy") else "secured: "
+    line = what + ", ".join(part for part in parts if part)
     if facts.get("subject") or facts.get("fingerprint"):
         trust = "" if facts.get("verified") else " (not verified)"
         sans = facts.get("sans") or ()

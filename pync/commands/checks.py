@@ -40,6 +40,9 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("interval", ("wait",)),
 )
 
+# What an https:// proxy has to do with; the rest is about the other end.
+_ABOUT_PROXIES = ("tls_ca", "tls_insecure", "tls_min")
+
 
 def check(options: opt.Shared) -> None:
     """Raises UsageError for options that contradict each other."""
@@ -109,15 +112,12 @@ def _check_tls(options: opt.TlsOptions) -> None:
     """What is said about TLS must not be said in vain: the bytes would go in the clear."""
     forward = options.forward if isinstance(options, opt.ListenOptions) else None
     schemes = {options.endpoint.scheme, forward.scheme if forward else ""}
-    if (
-        options.tls
-        or "tls" in schemes
-        or any(url == "env" or url.startswith("https:") for url in options.proxy)
-    ):
+    if options.tls or "tls" in schemes:
         return
-    given = next(
-        (name for name in vars(opt.TlsOptions) if name.startswith("tls_") and _given(options, name)), ""
-    )
+    with_proxy = any(url == "env" or url.lower().startswith("https:") for url in options.proxy)
+    heard = _ABOUT_PROXIES if with_proxy else ()
+    names = (name for name in vars(opt.TlsOptions) if name.startswith("tls_") and name not in heard)
+    given = next((name for name in names if _given(options, name)), "")
     if given:
         raise UsageError(f"{spelling(given)} needs --tls", hint="add --tls, or write tls://HOST:PORT")
 

@@ -50,8 +50,10 @@ def socket_settings(options: SocketOptions) -> SocketSettings:
 
 def tls_settings(options: Any, endpoint: Endpoint) -> Any:
     """TlsSettings where TLS is wanted for `endpoint`, else None; ssl is imported only then."""
-    if not options.tls and endpoint.scheme != "tls":
-        return None
+    return _tls_settings(options) if options.tls or endpoint.scheme == "tls" else None
+
+
+def _tls_settings(options: Any) -> Any:
     from pync.transport.tls_settings import TlsSettings
 
     return TlsSettings.from_options(options)
@@ -59,7 +61,11 @@ def tls_settings(options: Any, endpoint: Endpoint) -> Any:
 
 def dial_settings(options: Any, endpoint: Endpoint) -> DialSettings:
     """How to dial `endpoint` with these options."""
-    return DialSettings(socket_settings(options), tuple(options.proxy), tls_settings(options, endpoint))
+    tls = tls_settings(options, endpoint)
+    trust = tls
+    if tls is None and options.proxy and (options.tls_ca or options.tls_insecure or options.tls_min != "1.2"):
+        trust = _tls_settings(options)  # the only TLS may be that of an https:// proxy
+    return DialSettings(socket_settings(options), tuple(options.proxy), tls, trust)
 
 
 def policy_of(

@@ -44,11 +44,15 @@ _PENDING = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
 
 class DialSettings(NamedTuple):
-    """How to dial: the socket options, the proxies (outermost first), TLS when `tls` is not None."""
+    """How to dial: the socket options, the proxies (outermost first), TLS when `tls` is not None.
+
+    `trust` is what https:// proxies are verified by; without it they are as `tls` says.
+    """
 
     socket: SocketSettings = SocketSettings()
     proxies: tuple[str, ...] = ()
     tls: TlsSettings | None = None
+    trust: TlsSettings | None = None
 
 
 async def dial(
@@ -96,7 +100,7 @@ async def _dial_through_proxies(
         dial_tcp,
         deadline,
         report,
-        tls=settings.tls,
+        tls=settings.trust or settings.tls,
         family=wanted.family,
         numeric=wanted.numeric,
     )

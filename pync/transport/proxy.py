@@ -163,7 +163,9 @@ class _Route:
 
         trust = (self.tls or TlsSettings()).for_proxy()
         limit = _limit(self.loop, self.deadline)
-        return await start_tls(self.loop, channel, trust, server=False, name=proxy.host, deadline=limit)
+        secured = await start_tls(self.loop, channel, trust, server=False, name=proxy.host, deadline=limit)
+        self.report(Event("secured", {**secured.secured(), "proxy": str(proxy)}))
+        return secured
 
     async def targets(self, proxy: Proxy, host: str, port: int | str) -> list[tuple[str, int]]:
         """What to ask `proxy` for: the name, or where it takes none every address of it."""

@@ -135,6 +135,8 @@ def test_quiet_says_errors_only(said: Callable[..., str]) -> None:
          "waiting: for a sender\nat the other end: pync send x"),
         ("connect", "secured", {"version": "TLSv1.3", "cipher": "C", "warning": "not verified"},
          "warning: not verified\nsecured: TLSv1.3, C"),
+        ("connect", "secured", {"version": "TLSv1.3", "cipher": "C", "proxy": "https://p:1"},
+         "proxy https://p:1 secured: TLSv1.3, C"),
         ("listen", "secured", {"listener": True, "fingerprint": "sha256:0", "command": "pync connect x"},
          "certificate sha256:0\nat the other end: pync connect x"),
         ("scan", "summary",

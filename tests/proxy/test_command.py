@@ -1,9 +1,11 @@
 """`--proxy` on the command line: exit codes, lines, and where a password must not show."""
 
 import json
+import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.harness import Processes
 from tests.proxy.servers import HttpProxy, Server, SocksProxy, echo, says
@@ -51,6 +53,32 @@ def test_with_a_source_port(processes: Processes) -> None:
         words = ("connect", "--source", "127.0.0.1", "--proxy", f"socks4a://{proxy.place}", "localhost")
         done = processes.run(*words, str(target.port), input=b"hello")
     assert (done.code, done.out) == (0, b"hello"), done.err
+
+
+@pytest.mark.parametrize("role", ["connect", "listen"])
+@pytest.mark.parametrize("trusted", ["--tls-ca", "--tls-insecure", ""])
+def test_the_trust_that_was_asked_for_is_the_proxys_too(
+    processes: Processes, tmp_path: Path, role: str, trusted: str
+) -> None:
+    """Also where no TLS goes through it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(f"{tmp_path}/ca.pem")
+    trust = [trusted, f"{tmp_path}/ca.pem"][: {"--tls-ca": 2, "--tls-insecure": 1, "": 0}[trusted]]
+    with Server(echo) as target, Server(HttpProxy(), tls=context) as proxy:
+        words = ("--json", *trust, "--proxy", f"https://{proxy.place}")
+        if role == "connect":
+            done = processes.run("connect", *words, target.place, input=b"hello")
+        else:
+            listener = processes.listen(*words, "--forward", target.place, "127.0.0.1", "0")
+            client = processes.run("connect", f"127.0.0.1:{listener.port}", input=b"hello")
+            done = listener.wait()._replace(out=client.out)
+    assert (done.code, done.out) == ((0, b"hello") if trusted else (4, b"")), done.err
+    secured = [event for event in map(json.loads, done.err.splitlines()) if event["event"] == "secured"]
+    assert [event["proxy"] for event in secured] == [f"https://{proxy.place}"] * bool(trusted)
+    assert [event["verified"] for event in secured] == [trusted == "--tls-ca"] * bool(trusted)
+    assert ("was not verified" in done.err) == (trusted == "--tls-insecure")
 
 
 def test_udp_and_a_proxy_is_a_usage_error(processes: Processes) -> None:

@@ -338,6 +338,9 @@ def test_an_encrypted_key_without_a_terminal_is_exit_2(
         ("listen", "--tls-client-ca", "ca.pem"),
         ("listen", "--forward", "127.0.0.1:9", "--tls-insecure"),
         ("recv", "--tls-alpn", "h2"),
+        ("connect", "--tls-insecure", "--proxy", "http://127.0.0.1:9"),
+        ("connect", "--tls-fingerprint", "sha256:" + "0" * 64, "--proxy", "https://127.0.0.1:9"),
+        ("connect", "--tls-name", "x", "--proxy", "https://127.0.0.1:9"),
     ],
 )
 def test_what_is_said_about_tls_is_never_said_in_vain(processes: Processes, words: tuple[str, ...]) -> None:
