@@ -171,10 +171,16 @@ class Service:
         deadline = self.loop.now() + seconds
         try:
             secured = await start_tls(
-                self.loop, channel, self._tls, server=True, name=None, deadline=deadline
+                self.loop,
+                channel,
+                self._tls,
+                server=True,
+                name=None,
+                deadline=deadline,
+                idle=self.options.idle_timeout,
             )
         except TimedOut as error:
-            if self.options.timeout is not None:
+            if self.options.timeout is not None or self.loop.now() < deadline:
                 raise
             raise IntegrityError(error.message) from None  # our own limit, not one that the user set
         self.report(Event("secured", secured.secured()))

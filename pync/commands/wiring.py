@@ -65,7 +65,7 @@ def dial_settings(options: Any, endpoint: Endpoint) -> DialSettings:
     trust = tls
     if tls is None and options.proxy and (options.tls_ca or options.tls_insecure or options.tls_min != "1.2"):
         trust = _tls_settings(options)  # the only TLS may be that of an https:// proxy
-    return DialSettings(socket_settings(options), tuple(options.proxy), tls, trust)
+    return DialSettings(socket_settings(options), tuple(options.proxy), tls, trust, options.idle_timeout)
 
 
 def policy_of(

@@ -124,6 +124,14 @@ class Channel:
         self.close()
 
 
+def sooner(loop: Loop, deadline: float | None, idle: float | None) -> float | None:
+    """The deadline of one wait in which nothing moves: `deadline`, or `idle` seconds from now."""
+    if idle is None:
+        return deadline
+    end = loop.now() + idle
+    return end if deadline is None else min(deadline, end)
+
+
 async def ready(loop: Loop, channel: Channel, want: int, deadline: float | None = None) -> None:
     """Wait for the readiness that a WANT_* asked for; raises TimeoutError at the deadline."""
     flag = loop.flag()

@@ -46,13 +46,15 @@ _PENDING = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 class DialSettings(NamedTuple):
     """How to dial: the socket options, the proxies (outermost first), TLS when `tls` is not None.
 
-    `trust` is what https:// proxies are verified by; without it they are as `tls` says.
+    `trust` is what https:// proxies are verified by; without it they are as `tls` says. `idle` is how many
+    seconds a handshake, with a proxy or of TLS, may be silent.
     """
 
     socket: SocketSettings = SocketSettings()
     proxies: tuple[str, ...] = ()
     tls: TlsSettings | None = None
     trust: TlsSettings | None = None
+    idle: float | None = None
 
 
 async def dial(
@@ -74,7 +76,13 @@ async def dial(
     from pync.transport.tls import start_tls
 
     secured = await start_tls(
-        loop, channel, settings.tls, server=False, name=endpoint.host or None, deadline=deadline
+        loop,
+        channel,
+        settings.tls,
+        server=False,
+        name=endpoint.host or None,
+        deadline=deadline,
+        idle=settings.idle,
     )
     report(Event("secured", secured.secured()))
     return secured
@@ -103,6 +111,7 @@ async def _dial_through_proxies(
         tls=settings.trust or settings.tls,
         family=wanted.family,
         numeric=wanted.numeric,
+        idle=settings.idle,
     )
 
 

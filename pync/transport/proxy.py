@@ -29,7 +29,7 @@ from pync.proto.http_connect import Again, ClientNonce, Login, connect
 from pync.proto.proxy_url import Proxy, authority, chain
 from pync.proto.socks import socks4, socks5
 from pync.report import Event, Report
-from pync.transport.channel import Channel, read_some, write_all
+from pync.transport.channel import Channel, read_some, sooner, write_all
 
 if TYPE_CHECKING:
     from pync.transport.tls import TlsSettings
@@ -94,15 +94,16 @@ async def connect_through(
     tls: "TlsSettings | None" = None,
     family: int = 0,
     numeric: bool = False,
+    idle: float | None = None,
 ) -> Channel:
     """A channel to `endpoint` through all of `proxies`.
 
     `tls` are the user's TLS settings, of which https:// proxies use the trust. `family` and `numeric` are for
     names that we look up for proxies that do not. Raises IntegrityError for refused credentials, TimedOut at
-    the deadline, else NetworkError.
+    the deadline and when a proxy is silent for `idle` seconds, else NetworkError.
     """
     route = _Route(loop, proxies, dial_tcp, deadline, report)
-    route.tls, route.family, route.numeric = tls, family, numeric
+    route.tls, route.family, route.numeric, route.idle = tls, family, numeric, idle
     last: Refused | None = None
     for host, port in await route.targets(proxies[-1], endpoint.host, endpoint.port):
         try:
@@ -132,6 +133,7 @@ class _Route:
         self.tls: TlsSettings | None = None
         self.family = 0
         self.numeric = False
+        self.idle: float | None = None
         self._logins = [Login(proxy.credential, ClientNonce()) for proxy in proxies]
 
     async def through(self, index: int, host: str, port: int) -> Channel:
@@ -140,7 +142,8 @@ class _Route:
         for _ in range(_RECONNECTS):
             self.report(Event("connecting", {"address": host, "port": port, "proxy": str(proxy)}))
             channel = await self._reach(index)
-            if await _ask(self.loop, channel, proxy, (host, port), self._logins[index], self.deadline):
+            login = self._logins[index]
+            if await _ask(self.loop, channel, proxy, (host, port), login, self.deadline, self.idle):
                 channel.peer = Endpoint("tcp", host, port).address  # whom errors from here on are about
                 return channel
         raise NetworkError(f"proxy {proxy}: it closes the connection again and again")
@@ -163,7 +166,9 @@ class _Route:
 
         trust = (self.tls or TlsSettings()).for_proxy()
         limit = _limit(self.loop, self.deadline)
-        secured = await start_tls(self.loop, channel, trust, server=False, name=proxy.host, deadline=limit)
+        secured = await start_tls(
+            self.loop, channel, trust, server=False, name=proxy.host, deadline=limit, idle=self.idle
+        )
         self.report(Event("secured", {**secured.secured(), "proxy": str(proxy)}))
         return secured
 
@@ -202,14 +207,16 @@ async def _ask(
     target: tuple[str, int],
     login: Login,
     deadline: float | None,
+    idle: float | None,
 ) -> bool:
     """Run the handshake of `proxy`. True: the tunnel stands. False: closed, try on a new connection."""
     doing = f"proxy {proxy}"
+    limit = _limit(loop, deadline)
     try:
-        outcome = await drive(loop, channel, _handshake(proxy, target, login), _limit(loop, deadline))
+        outcome = await drive(loop, channel, _handshake(proxy, target, login), limit, idle)
     except TimeoutError:
         _drop(loop, channel)
-        asked_for = deadline is not None and loop.now() >= deadline
+        asked_for = limit == deadline or loop.now() < limit  # else our own limit, not one that the user set
         kind: type[PyncError] = TimedOut if asked_for else NetworkError
         raise kind(f"{doing}: no complete answer in time") from None
     except PyncError as error:
@@ -242,13 +249,19 @@ def _handshake(proxy: Proxy, target: tuple[str, int], login: Login) -> Handshake
     return None
 
 
-async def drive(loop: Loop, channel: Channel, handshake: Handshake[Result], deadline: float | None) -> Result:
+async def drive(
+    loop: Loop,
+    channel: Channel,
+    handshake: Handshake[Result],
+    deadline: float | None,
+    idle: float | None = None,
+) -> Result:
     """Run `handshake` over `channel` to its result; raises what it raises, TimeoutError and OSError."""
     try:
         step = next(handshake)
         while True:
             try:
-                answer = await _perform(loop, channel, step, deadline)
+                answer = await _perform(loop, channel, step, deadline, idle)
             except ConnectionError:
                 step = handshake.throw(PeerClosed("it reset the connection"))
             except PeerClosed as error:
@@ -260,18 +273,22 @@ async def drive(loop: Loop, channel: Channel, handshake: Handshake[Result], dead
         return result
 
 
-async def _perform(loop: Loop, channel: Channel, step: Step, deadline: float | None) -> bytes:
+async def _perform(
+    loop: Loop, channel: Channel, step: Step, deadline: float | None, idle: float | None
+) -> bytes:
     if isinstance(step, Write):
-        await write_all(loop, channel, step.data, deadline)
+        await write_all(loop, channel, step.data, sooner(loop, deadline, idle))
         return b""
-    return bytes(await _read(loop, channel, step, deadline))
+    return bytes(await _read(loop, channel, step, deadline, idle))
 
 
-async def _read(loop: Loop, channel: Channel, step: Read, deadline: float | None) -> bytearray:
+async def _read(
+    loop: Loop, channel: Channel, step: Read, deadline: float | None, idle: float | None
+) -> bytearray:
     data = bytearray()
     while size := wanted(step, data):
         view = memoryview(bytearray(size))
-        count = await read_some(loop, channel, view, deadline)
+        count = await read_some(loop, channel, view, sooner(loop, deadline, idle))
         if count is None:
             where = "in the middle of its answer" if data else "before it answered"
             raise PeerClosed(f"it closed the connection {where}")

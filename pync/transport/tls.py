@@ -25,7 +25,7 @@ from typing import Any
 from pync.errors import IntegrityError, NetworkError, PyncError, TimedOut, UsageError, translate
 from pync.loop import Loop
 from pync.transport import certs, tls_errors
-from pync.transport.channel import CHUNK, WANT_READ, Channel, ready
+from pync.transport.channel import CHUNK, WANT_READ, Channel, ready, sooner
 from pync.transport.stream import StreamSocket
 from pync.transport.tls_settings import INSECURE, TlsSettings
 
@@ -47,17 +47,18 @@ async def start_tls(
     server: bool,
     name: str | None,
     deadline: float | None,
+    idle: float | None = None,
 ) -> "TlsChannel":
     """`channel` with TLS on it, handshake done and the peer verified as `settings` ask.
 
     `name` is the host that was asked for. Owns `channel`: closes it when it raises. Raises TimedOut at the
-    deadline, IntegrityError when somebody's certificate is not accepted, NetworkError for a peer that does
-    not speak TLS.
+    deadline or when nothing moved for `idle` seconds, IntegrityError when somebody's certificate is not
+    accepted, NetworkError for a peer that does not speak TLS.
     """
     try:
         secured = TlsChannel(channel, settings, server=server, name=name)
         try:
-            await secured.handshake(loop, deadline)
+            await secured.handshake(loop, deadline, idle)
         except IntegrityError:
             if server:
                 await _linger(loop, channel)
@@ -143,13 +144,13 @@ class TlsChannel(Channel):
 
     # --- handshake ---------------------------------------------------------------------------------
 
-    async def handshake(self, loop: Loop, deadline: float | None) -> None:
+    async def handshake(self, loop: Loop, deadline: float | None, idle: float | None = None) -> None:
         """Raises PyncError, OSError and TimeoutError."""
         received = bytearray()
         while not self._shake(received):
-            await self._flush_all(loop, deadline)
+            await self._flush_all(loop, deadline, idle)
             while (count := self._gulp()) is not None and count < 0:
-                await ready(loop, self._inner, count, deadline)
+                await ready(loop, self._inner, count, sooner(loop, deadline, idle))
             if count is None:
                 where = "during" if received else "before"
                 raise NetworkError(f"{self._doing}: the peer closed the connection {where} the handshake")
@@ -157,7 +158,7 @@ class TlsChannel(Channel):
                 received += self._settings.scratch[:count]
             if not received.startswith(_TLS_RECORDS):
                 raise NetworkError(f"{self._doing}: {tls_errors.NOT_TLS}")
-        await self._flush_all(loop, deadline)
+        await self._flush_all(loop, deadline, idle)
         self._settings.check_pin(self._tls.getpeercert(binary_form=True))
         self._established = True
         self.half_close = self._tls.version() == "TLSv1.3"
@@ -175,9 +176,9 @@ class TlsChannel(Channel):
             raise self._explain(error, bytes(received)) from None
         return True
 
-    async def _flush_all(self, loop: Loop, deadline: float | None) -> None:
+    async def _flush_all(self, loop: Loop, deadline: float | None, idle: float | None) -> None:
         while want := self._flush():
-            await ready(loop, self._inner, want, deadline)
+            await ready(loop, self._inner, want, sooner(loop, deadline, idle))
 
     def _say_alert(self) -> None:
         try:

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from pync.errors import PyncError
-from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, read_some, ready, write_all
+from pync.transport.channel import CHUNK, WANT_READ, WANT_WRITE, read_some, ready, sooner, write_all
 from tests.contract.kinds import BUSY, DATAGRAMS, HALF_CLOSING, RESETTABLE, STREAMS, THREADED
+from tests.contract.played import PlayedLoop
 from tests.harness import PATIENCE, has_ipv6, pattern
 
 BULK = pattern(3_000_000)
@@ -401,3 +402,13 @@ def test_boundaries_are_told(made):
 @streams
 def test_streams_have_no_boundaries(made):
     assert not made[0].boundaries
+
+
+@pytest.mark.parametrize(
+    ("deadline", "idle", "end"),
+    [(None, None, None), (5.0, None, 5.0), (None, 2.0, 102.0), (103.0, 2.0, 102.0), (101.0, 2.0, 101.0)],
+)
+def test_a_wait_in_which_nothing_moves_ends_with_whatever_is_over_first(deadline, idle, end):
+    played = PlayedLoop()
+    played.time = 100.0
+    assert sooner(played, deadline, idle) == end

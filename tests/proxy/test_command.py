@@ -48,6 +48,15 @@ def test_a_timeout_is_exit_3_and_names_the_proxy(processes: Processes) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5", "https"])
+def test_a_silent_proxy_is_idle(processes: Processes, scheme: str) -> None:
+    with Server(says(hold=True)) as proxy:
+        done = processes.run("connect", "-i", "300ms", "--proxy", f"{scheme}://{proxy.place}", "192.0.2.1:1")
+    assert done.code == 3
+    assert proxy.place in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 def test_with_a_source_port(processes: Processes) -> None:
     with Server(echo) as target, Server(SocksProxy()) as proxy:
         words = ("connect", "--source", "127.0.0.1", "--proxy", f"socks4a://{proxy.place}", "localhost")

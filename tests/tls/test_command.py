@@ -149,6 +149,31 @@ def test_a_handshake_has_a_deadline(processes: Processes) -> None:
     assert "handshake" in last_line(done)
 
 
+def test_a_silent_handshake_is_idle(processes: Processes) -> None:
+    """--idle-timeout counts from the first moment of a connection."""
+    idle = ("--tls", "--tls-insecure", "-q", "-i", "300ms")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        done = processes.run("connect", *idle, "127.0.0.1", str(mute.getsockname()[1]))
+        target = f"tls://127.0.0.1:{mute.getsockname()[1]}"
+        forward = processes.listen("-i", "300ms", "--tls-insecure", "--forward", target, "127.0.0.1", "0")
+        with socket.create_connection(("127.0.0.1", forward.port)):
+            through = forward.wait()
+    listener = processes.listen("--tls", "-i", "300ms", "127.0.0.1", "0")
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        served = listener.wait()
+    for ended in (done, through, served):
+        assert ended.code == 3
+        assert "handshake" in last_line(ended)
+
+
+def test_a_silent_handshake_gives_its_place_back(processes: Processes) -> None:
+    listener = processes.listen("--tls", "-k", "-m", "1", "-i", "300ms", "-v", "127.0.0.1", "0")
+    with socket.create_connection(("127.0.0.1", listener.port)) as silent:
+        silent.settimeout(5)  # our own limit is longer
+        assert silent.recv(1) == b""
+    listener.expect("closed .*handshake was not finished in time")
+
+
 class Wrapped:
     """A TLS server of Python's own ssl that the test plays by hand."""
 
