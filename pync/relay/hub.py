@@ -27,7 +27,10 @@ _LOCAL_BUFFER = 1 << 18
 
 
 class Port(Channel):
-    """One member's end of the hub, in memory. `direct` may send a piece at once, sparing the queue."""
+    """One member's end of the hub, in memory. `direct` may send a piece at once, sparing the queue.
+
+    With `datagrams` each piece is one of them, also an empty one, which weighs a byte so that it is noticed.
+    """
 
     def __init__(self, hub: Hub, name: str = "", *, datagrams: bool = False) -> None:
         self.hub = hub
@@ -36,7 +39,7 @@ class Port(Channel):
         self.last_taken = 0.0
         self.direct: Callable[[memoryview], int] | None = None
         self.cut_off: Callable[[], None] | None = None
-        self._datagrams = datagrams
+        self.boundaries = datagrams
         self._queue: deque[memoryview] = deque()
         self._ended = False  # nothing more will be queued
         self._on_read: Callable[[], None] | None = None
@@ -62,7 +65,8 @@ class Port(Channel):
                 self._queue[0] = piece[len(part) :]
             else:
                 self._queue.popleft()
-            if self._datagrams:
+            if self.boundaries:
+                self.backlog -= len(part) == len(piece)
                 break  # one message, one datagram
         self.backlog -= done
         self.last_taken = self.hub.loop.now()
@@ -72,18 +76,27 @@ class Port(Channel):
     def write(self, view: memoryview) -> int:
         return self.hub.publish(self, view)
 
+    def write_batch(self, view: memoryview, size: int) -> int:
+        """`view` as datagrams of `size` and a shorter last one: bytes of those taken, or WANT_WRITE."""
+        done = 0
+        while done < len(view):
+            if self.write(view[done : done + size]) < 0:
+                return done or WANT_WRITE
+            done += size
+        return len(view)
+
     def send_eof(self) -> int:
         self.hub.input_ended(self)
         return 0
 
     def enqueue(self, data: memoryview) -> None:
         """Queue `data` (ours from now on) for this member."""
-        if self.closed or self._ended:
+        if self.closed or self._ended or not (data or self.boundaries):
             return
         if not self._queue:
             self.last_taken = self.hub.loop.now()
         self._queue.append(data)
-        self.backlog += len(data)
+        self.backlog += len(data) + self.boundaries
         self._notify_soon()
 
     def end(self) -> None:
@@ -264,7 +277,7 @@ class Hub:
         copy: memoryview | None = None
         for port in receivers:
             rest = 0
-            if port.direct is not None and not port.backlog:
+            if port.direct is not None and not port.backlog and view:
                 rest = port.direct(view)
                 if rest == len(view):
                     continue

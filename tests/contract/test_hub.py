@@ -130,13 +130,41 @@ def test_a_datagram_port_gives_message_by_message(loop):
     two = hub.join("two", datagrams=True)
     for word in (b"abc", b"de"):
         say(one, word)
-    assert (hear(two), two.buffered, hear(two)) == (b"abc", 2, b"de")
+    assert (hear(two), two.buffered, hear(two)) == (b"abc", 3, b"de")
 
 
-def test_ports_know_their_names_and_are_no_datagram_channels(loop):
+def test_empty_datagrams_are_passed_on_in_their_turn(loop):
+    hub = Hub(loop, "others", buffer=BUFFER)
+    host = hub.join_local()
+    one, two = hub.join("one", datagrams=True), hub.join("two", datagrams=True)
+    sent = []
+    two.direct = lambda view: sent.append(bytes(view)) or len(view)
+    for word in (b"", b"x", b""):
+        assert say(one, word) == len(word)
+    assert two.buffered == 4
+    assert [hear(two) for _ in range(4)] == [b"", b"x", b"", WANT_READ]
+    assert two.buffered == 0
+    assert (hear(host), hear(host)) == (b"x", WANT_READ)
+    say(one, b"y")
+    assert sent == [b"y"]
+
+
+def test_a_batch_is_passed_on_as_the_datagrams_in_it(loop):
+    hub = Hub(loop, "others", buffer=10)
+    one, two = hub.join("one", datagrams=True), hub.join("two", datagrams=True)
+    batch = memoryview(b"aabbccd")
+    assert one.write_batch(batch, 2) == 4
+    assert one.write_batch(batch[4:], 2) == WANT_WRITE
+    assert [hear(two), hear(two)] == [b"aa", b"bb"]
+    assert one.write_batch(batch[4:], 2) == 3
+    assert [hear(two), hear(two)] == [b"cc", b"d"]
+
+
+def test_ports_know_their_names_and_whether_they_are_datagram_channels(loop):
     hub = Hub(loop, "local", buffer=BUFFER)
     assert (hub.join("a name").name, hub.join_local().name) == ("a name", "local")
-    assert not hub.join("one", datagrams=True).boundaries
+    assert hub.join("one", datagrams=True).boundaries
+    assert not hub.join("two").boundaries
 
 
 def test_a_reader_is_told_from_the_loop_until_nothing_is_left(loop):

@@ -253,6 +253,20 @@ def test_with_keep_open_stdin_goes_to_every_peer(datagrams):
     assert client.recv(100) == other.recv(100) == b"to all"
 
 
+def test_a_broker_passes_every_datagram_on_as_it_is(datagrams):
+    """Empty ones too, and each of those that the kernel hands over many at a time."""
+    process, one = datagrams.listen("--broker")
+    two = datagrams.client(process)
+    two.send(b"here")
+    process.expect_out("here")
+    one.send(b"")
+    assert two.recv(100) == b""
+    one.setsockopt(socket.SOL_UDP, 103, 4)  # UDP_SEGMENT
+    one.send(b"aaaabbbbcc")
+    assert [two.recv(100) for _ in range(3)] == [b"aaaa", b"bbbb", b"cc"]
+    process.expect_out("hereaaaabbbbcc$")
+
+
 def test_idle_timeout_ends_a_client_quietly_and_counts_it(datagrams):
     process, client = datagrams.listen("-k", "--count", "2", "-i", "150ms")
     client.send(b"one ")
