@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from pync.portable.processes import Spawned
     from pync.portable.streams import Reader, Writer
 
-# Signals that a shell's children expect at their default, whatever we or our parent did to them.
+# Signals that a shell's children expect at their default, whatever we (Python ignores SIGPIPE and SIGXFSZ) or
+# our parent did to them.
 _DEFAULTS = [
-    getattr(signal, name) for name in ("SIGPIPE", "SIGCHLD", "SIGINT", "SIGQUIT") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGPIPE", "SIGXFSZ", "SIGCHLD", "SIGINT", "SIGQUIT")
+    if hasattr(signal, name)
 ]
 _WINDOWS = sys.platform == "win32"
 

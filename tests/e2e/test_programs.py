@@ -1,6 +1,7 @@
 """Programs and built-in services together with limits and copies (CLI contract 3.4, 5)."""
 
 import os
+import signal
 import socket
 import subprocess
 
@@ -25,6 +26,16 @@ def test_recv_only_throws_the_output_of_a_program_away(sessions, role, more, tmp
     assert read_to_end(peer) == b""
     assert process.wait().code == 0
     assert (tmp_path / "got").read_bytes() == b"for the program"
+
+
+@pytest.mark.parametrize("more", [(), ("-C",)])
+def test_a_program_that_writes_too_much_dies_of_it(sessions, role, more, tmp_path):
+    """Python ignores SIGXFSZ for itself; a program of ours has it as its shell would give it."""
+    command = f"(ulimit -f 1; exec head -c 100000 /dev/zero >{tmp_path}/big); echo $?"
+    process, peer = sessions.open(role, *more, "-c", command)
+    assert int(read_to_end(peer)) == 128 + signal.SIGXFSZ
+    peer.close()
+    assert process.wait().code == 0
 
 
 def test_a_copy_of_an_echo_has_both_directions(sessions, tmp_path):
