@@ -26,6 +26,7 @@ from pync.relay.policy import Outcome, Policy
 from pync.relay.relay import Relay
 from pync.report import Event, Report
 from pync.transport.channel import Channel
+from pync.transport.dial import check_target, dial
 from pync.transport.stdio import BINARY, Stdio
 
 TYPE_CHECKING = False
@@ -78,6 +79,7 @@ class Service:
         target = self.options.forward
         if target is None:
             return None
+        check_target(target, numeric=self.options.numeric)
         settings = dial_settings(self.options, target)
         if target.scheme != "tls":
             settings = settings._replace(tls=None)  # --tls is about our clients
@@ -234,8 +236,6 @@ class Service:
         return await self._run(relay, ended)
 
     async def _dial_target(self, channel: Channel) -> Channel:
-        from pync.transport.dial import dial
-
         target = self.options.forward
         assert target is not None
         seconds = self.options.timeout if self.options.timeout is not None else _HANDSHAKE_SECONDS

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, resolve
+from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, port_number, resolve, unix_sockaddr
 from pync.errors import (
     LimitReached,
     LocalError,
@@ -365,6 +365,18 @@ def is_self_connected(sock: socket.socket) -> bool:
         return bool(sock.getsockname() == sock.getpeername())
     except OSError:
         return False
+
+
+def check_target(endpoint: Endpoint, *, numeric: bool = False) -> None:
+    """Raises what `dial` could only say later: UsageError for a service or path that cannot be, LocalError
+    for a descriptor that is no connected socket. Looks no host up."""
+    if endpoint.scheme == "fd":
+        inherited(endpoint).close()
+    elif endpoint.path:
+        unix_sockaddr(endpoint.path)
+    else:
+        kind = socket.SOCK_DGRAM if endpoint.scheme in DATAGRAM else socket.SOCK_STREAM
+        port_number(endpoint.port, kind, numeric=numeric)
 
 
 def inherited(endpoint: Endpoint) -> Channel:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.e2e.sessions import one_line
+from tests.e2e.sessions import one_line, read_exactly
 from tests.harness import free_port
 
 
@@ -29,6 +29,34 @@ def test_descriptors_that_are_none_or_no_sockets(processes, command):
     assert one_line(processes.run(command, "fd:77").err) == "pync: fd:77: bad file descriptor"
     done = processes.run(command, "fd:0")
     assert (done.code, one_line(done.err)) == (2, "pync: fd:0: is not a socket")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "words"),
+    [
+        ("127.0.0.1:nosuch", (), "unknown tcp service 'nosuch'"),
+        ("udp://127.0.0.1:nosuch", ("-u",), "unknown udp service 'nosuch'"),
+        ("127.0.0.1:http", ("-n",), "'http' is a service name, and --numeric forbids look-ups"),
+        ("unix:/" + "x" * 200, (), "the Unix path is 201 bytes long, 107 are allowed"),
+        ("fd:77", (), "fd:77: bad file descriptor"),
+        ("fd:0", (), "fd:0: is not a socket"),
+    ],
+)
+def test_a_target_that_can_never_be_is_refused_at_the_start(processes, target, options, words):
+    done = processes.run("listen", *options, "--forward", target, "127.0.0.1", "0")
+    assert (done.code, done.err.splitlines()[0]) == (2, f"pync: {words}")
+
+
+def test_an_inherited_socket_is_a_target(sessions):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(20)
+        fd = theirs.fileno()
+        _, client = sessions.listen("--forward", f"fd:{fd}", pass_fds=(fd,))
+        client.sendall(b"in")
+        assert ours.recv(10) == b"in"
+        ours.sendall(b"out")
+        assert read_exactly(client, 3) == b"out"
 
 
 def test_a_socket_that_is_not_listening_is_none_to_listen_on(processes):
