@@ -52,6 +52,7 @@ class Service:
         self.loop, self.options, self.report, self.keep_open = loop, options, report, keep_open
         self.socket_settings = socket_settings(options)
         self._stop = stop
+        self._ended_by: BaseException | None = None
         if options.output_dir is not None and not os.path.isdir(options.output_dir):
             raise LocalError(f"--output-dir {options.output_dir}: no such directory")
         self._words = self._program()
@@ -114,9 +115,13 @@ class Service:
         outcome = relay.outcome
         assert outcome is not None
         if outcome.output_closed:
-            self._stop(output_closed())
+            self._end(output_closed())
         elif outcome.error is not None:
-            self._stop(outcome.error)
+            self._end(outcome.error)
+
+    def _end(self, failure: BaseException) -> None:
+        self._ended_by = failure
+        self._stop(failure)
 
     def listening(self, facts: list[dict[str, Any]]) -> None:
         """Say where; with TLS also what a client needs to trust us."""
@@ -149,15 +154,14 @@ class Service:
             outcome = await self._session(channel, number)
         except PyncError as error:
             self.report(closed_event(facts, Outcome("error", 0, 0, 0.0, error)))
-            if self.keep_open and isinstance(
-                error, LocalError
-            ):  # the client's fault it is not: somebody must know
+            # The client's fault it is not, so somebody must know; what ends us all is said at the end.
+            if self.keep_open and isinstance(error, LocalError) and error is not self._ended_by:
                 self.report(Event("error", {"code": int(error.code), "message": error.message}))
             raise
         self.report(closed_event(facts, outcome))
         self._done = Totals(self._done.sent + outcome.sent, self._done.received + outcome.received)
         if isinstance(outcome.error, LocalError) and self.keep_open and self._is_fatal(outcome):
-            self._stop(outcome.error)
+            self._end(outcome.error)
         return outcome
 
     def _is_fatal(self, outcome: Outcome) -> bool:

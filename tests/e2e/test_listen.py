@@ -344,7 +344,7 @@ def test_clients_of_a_keeper_whose_stdout_is_full_are_reset(sessions):
     assert is_reset(client)
     done = process.wait()
     assert done.code == 2
-    assert "no space left" in done.err
+    assert done.err.count("no space left") == 1, done.err
 
 
 def refused(port):
