@@ -226,7 +226,8 @@ def test_one_alone_is_not_walked_by_its_letters(tmp_path):
     with pync.listen("127.0.0.1:0") as listener:
         (open_port,) = pync.scan("127.0.0.1", listener.port)
         assert open_port.port == listener.port
-        assert pync.scan("127.0.0.1", listener.port, exclude="127.0.0.1") == []
+        with pytest.raises(pync.NetworkError, match="all are excluded"):
+            pync.scan("127.0.0.1", listener.port, exclude="127.0.0.1")
     (tmp_path / "ab").write_text("the file that was named")
     meet = f"unix:{tmp_path}/meet"
     for number, path in enumerate((f"{tmp_path}/ab", tmp_path / "ab")):

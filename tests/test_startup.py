@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import harness
+
 HEAVY = {
     *("typer", "click", "rich", "asyncio", "ssl", "dataclasses", "inspect", "logging", "argparse"),
     *("subprocess", "json", "pathlib", "tempfile", "shutil", "threading", "concurrent", "email", "ipaddress"),
@@ -76,8 +78,9 @@ def test_a_transfer_imports_little_more_than_its_digest(processes, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"hello")
     tell = (sys.executable, "-X", "importtime", "-m", "pync")  # with site-packages: xxhash is there
-    receiver = processes.spawn(*tell, "recv", "-o", f"{tmp_path}/out", "127.0.0.1:0")
-    sender = processes.spawn(*tell, "send", f"127.0.0.1:{receiver.bound()}", str(path))
+    plain = {"PYTHONPATH": str(harness.ROOT)}  # without what the tests themselves have told
+    receiver = processes.spawn(*tell, "recv", "-o", f"{tmp_path}/out", "127.0.0.1:0", env=plain)
+    sender = processes.spawn(*tell, "send", f"127.0.0.1:{receiver.bound()}", str(path), env=plain)
     for process in (sender, receiver):
         done = process.finish()
         assert done.code == 0, done.err

@@ -159,7 +159,6 @@ class Service:
                 self.report(Event("error", {"code": int(error.code), "message": error.message}))
             raise
         self.report(closed_event(facts, outcome))
-        self._done = Totals(self._done.sent + outcome.sent, self._done.received + outcome.received)
         if isinstance(outcome.error, LocalError) and self.keep_open and self._is_fatal(outcome):
             self._end(outcome.error)
         return outcome
@@ -220,7 +219,15 @@ class Service:
         try:
             return await run_relay(relay, ended)
         finally:
-            del self._relays[relay]
+            self._no_longer(relay)
+
+    def _no_longer(self, relay: Relay) -> None:
+        """This relay is over, whether it ended or was cut off: no byte of it is lost from the totals."""
+        del self._relays[relay]
+        self._count(relay.sent, relay.received)
+
+    def _count(self, sent: int, received: int) -> None:
+        self._done = Totals(self._done.sent + sent, self._done.received + received)
 
     def _policy(self, local: Channel, **changes: Any) -> Policy:
         interactive = isinstance(local, Stdio) and local.interactive
@@ -254,7 +261,9 @@ class Service:
         from pync.commands.programs import run_direct, run_with_child, wants_relay
 
         if not wants_relay(self.options, channel, self._copies):
-            return await run_direct(self.loop, channel, words, self.options.grace)
+            outcome = await run_direct(self.loop, channel, words, self.options.grace)
+            self._count(outcome.sent, outcome.received)
+            return outcome
         from pync.transport.child import Child, environment_for
 
         try:
@@ -268,7 +277,7 @@ class Service:
         try:
             return await run_with_child(relay, ended, child, words, self.options.grace)
         finally:
-            del self._relays[relay]
+            self._no_longer(relay)
 
     def _file_for(self, channel: Channel, number: int, stdio: Stdio | None) -> Channel:
         """A new file of this client's own in --output-dir, never one that is there already."""

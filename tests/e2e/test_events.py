@@ -109,7 +109,10 @@ def test_events_of_a_stopped_keeper_are_whole_lines(sessions):
     client.sendall(b"x")
     process.expect_out("x")
     process.signal(signal.SIGTERM)
-    assert events(process.wait().err)
+    told = events(process.wait().err)
+    assert told
+    progress = [event["received"] for event in told if event["event"] == "progress"]
+    assert progress == sorted(progress)
 
 
 def test_verbose_says_who_and_how_much(sessions, role):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pync.errors import IntegrityError
+from pync.errors import UsageError
 from pync.proto import secret
 from pync.proto.transfer import ProtocolError
 from pync.proto.words import WORDS
@@ -82,7 +82,7 @@ def test_own_message_reflected_is_refused() -> None:
 
 def test_empty_secret_is_refused() -> None:
     for empty in ("", "  ", "-"):
-        with pytest.raises(IntegrityError, match="empty"):
+        with pytest.raises(UsageError, match="no word"):
             secret.normalise(empty)
 
 

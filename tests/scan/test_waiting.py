@@ -90,9 +90,10 @@ def test_all_are_waited_for_unless_any_is_enough(stack: ExitStack) -> None:
 def test_until_closed(stack: ExitStack) -> None:
     sock = bound(stack)
     sock.listen()
-    later(0.3, sock.close)
+    word = f"127.0.0.1:{sock.getsockname()[1]}"
     begin = time.monotonic()
-    code, _ = wait(f"127.0.0.1:{sock.getsockname()[1]}", until="closed")
+    later(0.3, sock.close)
+    code, _ = wait(word, until="closed")
     assert code == ExitCode.OK
     assert time.monotonic() - begin >= 0.3
 

@@ -141,6 +141,7 @@ class Proxy:
                 pass
 
     def close(self) -> None:
+        self.task.on_done(lambda _task: None)  # somebody looks: its end is no failure of the run
         self.task.cancel(ConnectionAbortedError())
         for sock in (*self.sockets, self.listener):
             if sock.fileno() >= 0:

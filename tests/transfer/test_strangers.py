@@ -170,6 +170,7 @@ class Stand:
             loop, self.events.append, self._handle, wanted=wanted, retry_for=retry_for, tries=tries
         )
         self.run = loop.spawn(self.serving.finish(None))
+        self.run.on_done(lambda _task: None)  # `verdict` looks at its failure, perhaps later
 
     async def _handle(self, door: Door) -> Tally:
         door.heard = True
