@@ -269,6 +269,7 @@ def test_a_stranger_ends_a_run_that_has_met_nobody_and_a_first_time_out_does_not
     async def work() -> None:
         stand = Stand(loop, wanted=1)
         first = loop.spawn(stand.serving.finish(PATIENCE))
+        first.on_done(lambda _task: None)  # looked at below
         began = loop.now()
         await stand.ends(stand.comes(), NetworkError("something else"))
         error = await stand.verdict()
