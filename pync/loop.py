@@ -298,9 +298,11 @@ class Loop:
             except BaseException as error:
                 if not task.cancel(error):  # it may go on for a while, cleaning up
                     self._failures.append(error)
+        lost = self._failures.popleft() if self._failures else None
+        self._failures.clear()  # one is told; a later run has nothing to do with the others
         result = task.result()
-        if self._failures:
-            raise self._failures.popleft()
+        if lost is not None:
+            raise lost
         return result
 
     def fail(self, error: BaseException) -> None:

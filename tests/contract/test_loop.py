@@ -298,6 +298,7 @@ def test_the_failure_of_the_coroutine_itself_counts_first(loop):
 
     with pytest.raises(ZeroDivisionError):
         loop.run(main())
+    loop.run(loop.sleep_until(loop.now()))  # and the other is not told to a later run
 
 
 def test_a_failing_callback_is_raised_in_the_coroutine(loop):
