@@ -18,7 +18,7 @@ from pync.transfer import digests
 from pync.transfer.body import Body
 from pync.transfer.delivery import Delivery, Waiting
 from pync.transfer.events import file_event
-from pync.transfer.source import OPEN_FILE, Item, changed, read_rest, says_its_size
+from pync.transfer.source import OPEN_FILE, Item, changed, open_special, read_small, says_its_size
 from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Lost, Wire
@@ -235,21 +235,17 @@ class Outgoing:
 
     def _inline(self, index: int, item: Item, fd: int, there: os.stat_result) -> Awaitable[None] | None:
         """Queue a small file. What is left to do for one that turns out to be a large one."""
-        path, size = item.path, there.st_size
         try:
-            # all at once where the size says nothing: some files of procfs are at their end after one read
-            data = os.read(fd, size + 1 if size else proto.INLINE_MAX + 1)
-            if len(data) != size:
-                if changed(fd, there):
-                    self._fail(index, item, "it changed while it was read")
-                    return None
-                data += read_rest(fd, proto.INLINE_MAX + 1 - len(data))
+            data = read_small(fd, there)
         except OSError as error:
             self._fail(index, item, reason(error))
             return None
-        if len(data) > proto.INLINE_MAX:
+        if data is None:
+            self._fail(index, item, "it changed while it was read")
+            return None
+        path, size = item.path, len(data)
+        if size > proto.INLINE_MAX:
             return self._stream(index, item._replace(status=there))
-        size = len(data)
         digest = self._digest_of(data)
         self._waiting.append(Waiting(self._number, index, path, messages.FILE, size, digest))
         self._number += 1
@@ -358,7 +354,7 @@ class Outgoing:
                 base = os.lseek(0, 0, os.SEEK_CUR)
                 await self._large(index, item.path, 0, there, base=base, kind=messages.STREAM)
                 return
-        if _gone_once_read(item) in self._of.spent:
+        if item.inode in self._of.spent:
             name = printable(item.path) or "stdin"
             raise NetworkError(f"the connection broke, and {name} cannot be read a second time")
         opened = await self._open_special(index, item) if item.parent is not None else 0
@@ -375,13 +371,9 @@ class Outgoing:
 
     async def _open_special(self, index: int, item: Item) -> int | None:
         """A fifo's open waits for its writer, which may take its time: in a thread."""
-
-        def work() -> int:
-            return os.open(item.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=item.parent)
-
         await self._wire.flush()
         try:
-            return int(await self._wire.busy(work))
+            return int(await self._wire.busy(open_special, item))
         except OSError as error:
             self._fail(index, item, reason(error))
             return None
@@ -401,13 +393,8 @@ class Outgoing:
 
         def spent() -> None:
             if there is None or stat.S_ISFIFO(there.st_mode):
-                self._of.spent.add(_gone_once_read(item))
+                self._of.spent.add(item.inode)
 
         await body.pump(source, spent)
         self._of.sent += body.done
         await self._end(number, body.done, hasher, "")
-
-
-def _gone_once_read(item: Item) -> tuple[int, int]:
-    """What a stream is known by; stdin is no file."""
-    return (0, 0) if item.status is None else (item.status.st_dev, item.status.st_ino)

@@ -34,6 +34,11 @@ class Item(NamedTuple):
     problem: str = ""  # why it cannot be sent, instead
     passed_over: str = ""  # what it is, if it is deliberately not sent
 
+    @property
+    def inode(self) -> tuple[int, int]:
+        """By which a stream is known; stdin is no file."""
+        return (0, 0) if self.status is None else (self.status.st_dev, self.status.st_ino)
+
 
 class Walk:
     """The entries of `paths`. Iterate it as often as needed (after a cut, for another receiver)."""
@@ -257,12 +262,23 @@ def changed(fd: int, there: os.stat_result) -> bool:
     return (now.st_size, now.st_mtime_ns) != (there.st_size, there.st_mtime_ns)
 
 
-def read_rest(fd: int, most: int) -> bytes:
-    """What else a file gives, up to `most` bytes of it."""
-    data = bytearray()
-    while len(data) < most and (more := os.read(fd, most - len(data))):
+def open_special(item: Item) -> int:
+    """A descriptor of a fifo or device; blocks until a fifo has a writer."""
+    return os.open(item.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=item.parent)
+
+
+def read_small(fd: int, there: os.stat_result) -> bytes | None:
+    """What a file gives, up to a byte more than INLINE_MAX of it; None if it changed meanwhile."""
+    size = there.st_size
+    # all at once where the size says nothing: some files of procfs are at their end after one read
+    data = os.read(fd, size + 1 if size else INLINE_MAX + 1)
+    if len(data) == size:
+        return data
+    if changed(fd, there):
+        return None
+    while len(data) <= INLINE_MAX and (more := os.read(fd, INLINE_MAX + 1 - len(data))):
         data += more
-    return bytes(data)
+    return data
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str, bytes, Callable[[], bool]], bool] | None:

@@ -20,6 +20,12 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine too, nobody is given up."""
+    monkeypatch.setattr(Limits, "stall", 25.0)
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A directory `tree` with one of everything."""
     top = tmp_path / "from" / "tree"

@@ -12,14 +12,9 @@ import pytest
 from pync.errors import ExitCode
 from pync.proto import transfer_messages as messages
 from pync.transfer.events import Tally
-from pync.transfer.wire import Limits
 from tests.transfer.rig import Fault, Result, transfer
 
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine too, nobody is given up."""
-    monkeypatch.setattr(Limits, "stall", 25.0)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.report import Event
 from pync.transfer import digests
-from pync.transfer.wire import Limits, Wire
+from pync.transfer.wire import Wire
 from tests.harness import PATIENCE, pattern
 from tests.transfer.test_hostile import Sender
 
@@ -27,10 +27,7 @@ TOKEN = bytes(range(16))
 ASKED = 1_200_000  # too large to be sent before the receiver said what it has
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine too, nobody is given up."""
-    monkeypatch.setattr(Limits, "stall", 25.0)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 class Receiver(Sender):

@@ -15,7 +15,6 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.report import Event
 from pync.transfer import digests
-from pync.transfer.wire import Limits
 from tests.harness import PATIENCE
 from tests.transfer.test_hostile import Sender, receive
 
@@ -27,10 +26,7 @@ TURN = "out of turn"
 ELSEWHERE = "the output has the beginning of something else, which cannot be taken back"
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine too, nobody is given up."""
-    monkeypatch.setattr(Limits, "stall", 25.0)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 class Returning(Sender):

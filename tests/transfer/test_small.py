@@ -17,7 +17,6 @@ from pync.transfer import small
 from pync.transfer.delivery import Delivery, SendTerms, Waiting
 from pync.transfer.filing import Filing
 from pync.transfer.source import Walk
-from pync.transfer.wire import Limits
 from tests.harness import Processes, pattern
 from tests.transfer.rig import transfer, tree
 
@@ -25,10 +24,7 @@ HERE = "127.0.0.1"
 NUMBER = 700  # more than are parsed, confirmed or synced at a time
 
 
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine too, nobody is given up: after a new connection some would be `identical`."""
-    monkeypatch.setattr(Limits, "stall", 25.0)
+pytestmark = pytest.mark.usefixtures("patient")  # after a new connection some would be `identical`
 
 
 @pytest.fixture

@@ -13,15 +13,10 @@ import pytest
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
 from pync.transfer.source import Item, Walk
-from pync.transfer.wire import Limits
 from tests.harness import pattern
 from tests.transfer.rig import Result, transfer
 
-
-@pytest.fixture(autouse=True)
-def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine too, nobody is given up."""
-    monkeypatch.setattr(Limits, "stall", 25.0)
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture
