@@ -69,8 +69,9 @@ def connect(where: str | Endpoint, *, timeout: float | None = None, **options: A
 def listen(where: str | Endpoint, **options: Any) -> Listener:
     """A Listener on `where` ("127.0.0.1:0", "9000" for all addresses, "udp://:5353", "unix:/run/x").
 
-    Raises LocalError when it cannot be bound. `timeout` seconds bound each call on its connections. Clients
-    that `allow`, `deny` and their files (read once) keep out are closed, and `accept` goes on waiting.
+    Raises LocalError when it cannot be bound. `timeout` seconds bound each call on its connections, and the
+    TLS handshake of each. Clients that `allow`, `deny` and their files (read once) keep out are closed, and
+    `accept` goes on waiting.
 
     >>> import pync
     >>> with pync.listen("127.0.0.1:0") as listener:

@@ -23,6 +23,7 @@ from pync.transport.peers import DatagramListener, DatagramPeer
 from pync.transport.readiness import tell
 from pync.transport.stream import StreamSocket
 
+# A client that does not finish its TLS handshake, when the program set no time-out.
 _HANDSHAKE_SECONDS = 10.0
 
 
@@ -211,7 +212,8 @@ class Listener:
             if self._tls is not None:
                 from pync.transport.tls import start_tls
 
-                by = loop.now() + _HANDSHAKE_SECONDS
+                limit = self._options.timeout
+                by = loop.now() + (_HANDSHAKE_SECONDS if limit is None else limit)
                 channel = loop.run(start_tls(loop, channel, self._tls, server=True, name=None, deadline=by))
         except BaseException:
             loop.close()

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -88,6 +89,18 @@ def test_who_does_not_speak_tls_is_told_by_the_exception():
         client.sendall(b"GET / HTTP/1.0\r\n\r\n" * 10)
         with pytest.raises(pync.PyncError):
             listener.accept(20.0)
+
+
+def test_a_silent_tls_handshake_is_over_with_the_timeout():
+    with (
+        pync.listen("127.0.0.1:0", tls=True, timeout=0.3) as listener,
+        socket.create_connection(("127.0.0.1", listener.port), timeout=20) as client,
+    ):
+        begin = time.monotonic()
+        with pytest.raises(pync.TimedOut, match="handshake"):
+            listener.accept(20.0)
+        assert time.monotonic() - begin < 8  # without a timeout it is ten seconds
+        assert client.recv(1) == b""
 
 
 def test_transfers_leave_stdin_and_stdout_to_the_program(tmp_path):

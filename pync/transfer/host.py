@@ -35,7 +35,8 @@ class Serves(Protocol):
 class Host:
     """Accepts on bound sockets until closed.
 
-    `handle` owns its channel and must not raise for what a client did.
+    `handle` owns its channel and must not raise for what a client did. A client whose TLS handshake fails,
+    or is silent for `idle` seconds, is let go.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Host:
         failed: Callable[[BaseException], None],
         tls: Any,
         *,
+        idle: float | None,
         keep: bool,
     ) -> None:
         self._loop = loop
@@ -54,6 +56,7 @@ class Host:
         self._handle = handle
         self._failed = failed
         self._tls = tls
+        self._idle = idle
         self._keep = keep
         self.port = bound.port
         self.fingerprint = ""  # of the certificate made for this run, which the other end has to be told
@@ -82,7 +85,9 @@ class Host:
                 from pync.transport.tls import start_tls
 
                 by = self._loop.now() + TLS_SECONDS
-                channel = await start_tls(self._loop, channel, self._tls, server=True, name=None, deadline=by)
+                channel = await start_tls(
+                    self._loop, channel, self._tls, server=True, name=None, deadline=by, idle=self._idle
+                )
         except PyncError as error:
             facts = {"sent": 0, "received": 0, "seconds": 0.0, "reason": error.message}
             self._report(Event("closed", {**channel.facts(), **facts}))
@@ -152,6 +157,7 @@ def open_host(
     except BaseException:
         bound.close()
         raise
-    host = Host(loop, bound, report, serving.client, serving.fail, tls, keep=keep)
+    idle = options.idle_timeout
+    host = Host(loop, bound, report, serving.client, serving.fail, tls, idle=idle, keep=keep)
     host.fingerprint = said.get("fingerprint", "")
     return host

@@ -38,6 +38,20 @@ def test_a_sender_that_does_not_trust_the_certificate_is_4(processes: Processes,
     assert not (tmp_path / "to" / "file").exists()
 
 
+@pytest.mark.parametrize(
+    "words", [("recv",), ("recv", "--raw"), ("send", "--listen")], ids=["recv", "raw", "send"]
+)
+def test_a_client_that_is_silent_in_the_handshake_is_let_go_after_the_idle_time(
+    processes: Processes, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    paths = [f"{tmp_path}/file"] if words[0] == "send" else []
+    process = processes.listen(*words[1:], "--tls", "-i", "200ms", "-v", HERE, *paths, command=words[0])
+    with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as silent:
+        process.expect("closed .*handshake", within=10)  # without an idle time it is 15 seconds
+        assert silent.recv(1) == b""
+
+
 def test_a_certificate_that_cannot_be_read_is_told_before_anybody_hears_of_the_port(
     processes: Processes, tmp_path: Path
 ) -> None:
