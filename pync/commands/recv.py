@@ -186,8 +186,9 @@ class Receiving(Exchange):
         words = ["pync send", f"--secret={self._secret.code}"]
         if self._options.tls or endpoint.scheme == "tls":
             words.append("--tls")
-        if host is not None and host.fingerprint:
-            words.append(f"--tls-fingerprint {host.fingerprint}")
+        pin = host.fingerprint if host is not None else ""
+        if pin:  # whoever signed the certificate and whatever name is in it, a pin is enough
+            words.append(f"--tls-fingerprint {pin}")
         if host is None:
             words.append("--listen")
         port = endpoint.port if host is None else host.port

@@ -59,9 +59,13 @@ class Host:
         self._idle = idle
         self._keep = keep
         self.port = bound.port
-        self.fingerprint = ""  # of the certificate made for this run, which the other end has to be told
         self.tasks: set[Task] = set()
         self._acceptor: Acceptor | None = Acceptor(loop, bound, self._on_client, self._on_full)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the certificate that clients are shown; empty without TLS."""
+        return str(self._tls.own_fingerprint()) if self._tls is not None else ""
 
     def _on_full(self, why: str) -> None:
         self._report(Event("waiting", {"reason": f"cannot accept now: {why}"}))
@@ -158,6 +162,4 @@ def open_host(
         bound.close()
         raise
     idle = options.idle_timeout
-    host = Host(loop, bound, report, serving.client, serving.fail, tls, idle=idle, keep=keep)
-    host.fingerprint = said.get("fingerprint", "")
-    return host
+    return Host(loop, bound, report, serving.client, serving.fail, tls, idle=idle, keep=keep)

@@ -100,6 +100,31 @@ def use(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
         context.load_cert_chain(file.name)
 
 
+def presented(context: ssl.SSLContext) -> bytes | None:
+    """The certificate (DER) that a listener's `context` presents, which only a handshake tells.
+
+    None where TLS ends at 1.2 and the listener wants a certificate of the client's first.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking, answering = client.wrap_bio(down, up), context.wrap_bio(up, down, server_side=True)
+    try:
+        while not _shaken(asking):
+            _shaken(answering)
+    except ssl.SSLError:
+        return None
+    return asking.getpeercert(binary_form=True)
+
+
+def _shaken(side: ssl.SSLObject) -> bool:
+    try:
+        side.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
 def describe(der: bytes, verified: dict[str, Any] | None) -> dict[str, Any]:
     """Facts of a certificate: subject, sans, expires (UTC), fingerprint.
 

@@ -101,10 +101,15 @@ class TlsSettings:
         self.context(server=True, names=names)
         if self._own is None:
             return {}
-        mark = certs.fingerprint(self._own)
+        mark = self.own_fingerprint()
         where = f"{mine if anywhere else host} {port}" if port else f"unix:{path or 'PATH'}"
         command = f"pync {client} --tls {where} --tls-fingerprint {mark}{then}"
         return {"listener": True, "fingerprint": mark, "command": command}
+
+    def own_fingerprint(self) -> str:
+        """Of the certificate that we present as a listener; empty in the rare case that it cannot be told."""
+        shown = self._own or certs.presented(self.context(server=True))
+        return certs.fingerprint(shown) if shown else ""
 
     def server_name(self, host: str | None) -> str | None:
         """What is verified and sent as SNI; raises UsageError where verifying lacks a name."""

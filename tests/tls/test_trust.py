@@ -206,6 +206,20 @@ def test_a_listener_without_a_certificate_makes_one(loop: Loop) -> None:
     assert "0.0.0.0" not in anywhere["command"]
 
 
+@pytest.mark.parametrize("versions", ["1.2", "1.3"])
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_listener_knows_its_own_certificate(
+    authority: Authority, trust: str, tmp_path: Path, versions: str, asks: bool
+) -> None:
+    whole = Authority("between", authority).issue("localhost")
+    server = TlsSettings(cert=whole.write(tmp_path / "server.pem"), client_ca=trust if asks else None)
+    assert server.listener_facts("127.0.0.1", 1) == {}
+    if versions == "1.2":
+        server.context(server=True).maximum_version = ssl.TLSVersion.TLSv1_2
+    unknown = asks and versions == "1.2"  # there a client shows its own before the handshake is done
+    assert server.own_fingerprint() == ("" if unknown else whole.fingerprint)
+
+
 def test_two_listeners_make_two_certificates() -> None:
     first, second = (TlsSettings().listener_facts("127.0.0.1", 1) for _ in range(2))
     assert first["fingerprint"] != second["fingerprint"]

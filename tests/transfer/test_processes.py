@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Host, Process, Processes, pattern
+from tests.tls.zoo import self_signed
 from tests.transfer.rig import tree
 
 HERE = "127.0.0.1"
@@ -105,12 +106,18 @@ def test_reader_of_stdout_that_leaves_is_141_and_the_sender_knows(
     assert receiver.wait().code in (-signal.SIGPIPE, 141)
 
 
-@pytest.mark.parametrize("options", [(), ("-q",), ("--tls",)], ids=["plain", "quiet", "tls"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-q",), ("--tls",), ("--tls", "--tls-cert")],
+    ids=["plain", "quiet", "tls", "own certificate"],
+)
 def test_made_code_is_shown_in_a_command_that_works_as_printed(
     processes: Processes, tmp_path: Path, out: Path, options: tuple[str, ...]
 ) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"x")
+    if "--tls-cert" in options:  # nobody else vouches for it, and its name is another one
+        options = (*options, self_signed("example.org").write(tmp_path / "own.pem"))
     receiver = _recv(processes, out, "--secret", *options)
     words = receiver.expect(r"^at the other end: pync (send --secret=\d+-[a-z]+-[a-z]+ [^\n]*) PATH\.\.\.$")
     assert processes.run(*words[1].decode().split(), str(path), stdin=subprocess.DEVNULL).code == 0
