@@ -11,6 +11,7 @@ end
 complete -c pync -f
 complete -c pync -n __fish_use_subcommand -l version -s V -d 'Print the version'
 complete -c pync -n __fish_use_subcommand -l install-completion -d 'Install completion for this shell'
+complete -c pync -n __fish_use_subcommand -l show-completion -d 'Print the completion script of this shell'
 complete -c pync -l help -s h -d 'Print the help'
 
 complete -c pync -n __fish_use_subcommand -a connect -d 'Connect, then pipe stdin to the peer and the peer to stdout.'

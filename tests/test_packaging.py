@@ -88,7 +88,7 @@ def test_builds_are_complete_and_reproducible(tmp_path):
 
 @pytest.mark.slow
 def test_a_wheel_is_installed_with_its_pages_and_works(tmp_path, processes):
-    """Without its dependencies, which would come over the network: `connect` needs none."""
+    """Its dependencies, which would come over the network, are those of this environment."""
     (place,) = build(tmp_path, "dist")
     wheel, home = next(place.glob("*.whl")), tmp_path / "home"
     pip = ("-m", "pip", "--disable-pip-version-check", "--python", home)
@@ -102,3 +102,12 @@ def test_a_wheel_is_installed_with_its_pages_and_works(tmp_path, processes):
         assert client.finish() == (0, b"", f"connected to 127.0.0.1:{port}\n")
     for target in shared_data().values():
         assert (home / target).is_file(), target
+    (packages,) = home.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(
+        "\n".join(path for path in sys.path if "site-packages" in path)
+    )
+    env = {"PYTHONPATH": None, "HOME": str(tmp_path)}
+    done = processes.spawn("bash", "-c", f"{home}/bin/pync --install-completion; exit $?", env=env).finish()
+    assert done[:2] == (0, b""), done.err
+    script = tmp_path / ".local/share/bash-completion/completions/pync"
+    assert script.read_text() == (ROOT / "completions" / "pync.bash").read_text()

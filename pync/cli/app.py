@@ -36,7 +36,7 @@ app = typer.Typer(
     help=ONE_LINE[0].upper() + ONE_LINE[1:] + ".",
     epilog="\n".join(PYNC_EXAMPLES),
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=True,
+    add_completion=False,  # its scripts start Python at every Tab; ours are in cli/completion.py
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -48,11 +48,45 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _install_completion(wanted: bool) -> None:
+    if wanted:
+        from pync.cli import completion
+
+        completion.install()
+        raise typer.Exit
+
+
+def _show_completion(wanted: bool) -> None:
+    if wanted:
+        from pync.cli import completion
+
+        completion.show()
+        raise typer.Exit
+
+
 @app.callback()
 def _pync(
     version: Annotated[
         bool,
         typer.Option(*("-V", "--version"), help="Print the version", callback=_show_version, is_eager=True),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            help="Install completion for this shell",
+            callback=_install_completion,
+            is_eager=True,
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            help="Print the completion script of this shell",
+            callback=_show_completion,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """What is asked for before any command."""

@@ -9,7 +9,6 @@ by panel.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import typer
@@ -69,16 +68,7 @@ def flag(panel: str, names: str, help: str, kind: Kind | None = None, **more: An
     if kind is not None:
         more.setdefault("metavar", kind.metavar)
         more["parser"] = Reader(kind)
-        if kind.name == "choice":
-            more["autocompletion"] = _completer(kind.args)
     return typer.Option(*names.split(), help=help, rich_help_panel=panel, show_default=False, **more)
-
-
-def _completer(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in allowed if word.startswith(incomplete)]
-
-    return complete
 
 
 def signature(

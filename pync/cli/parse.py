@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import os
 import sys
 from typing import Any
 
@@ -19,7 +18,7 @@ from pync.cli import habits
 from pync.cli.app import app
 from pync.cli.build import OPTIONS, USAGE
 from pync.commands.options import Shared
-from pync.errors import LocalError, UsageError, reason
+from pync.errors import UsageError
 
 _Complaint: type[Any] = typer.BadParameter.__bases__[0]  # Typer's UsageError, whichever click it brings
 
@@ -30,8 +29,6 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
     Raises UsageError.
     """
     program = _program()
-    if "_PYNC_COMPLETE" in os.environ:
-        return program.main(arguments, prog_name="pync", standalone_mode=False) or 0
     if not arguments:
         with contextlib.redirect_stdout(sys.stderr):
             program.main(["--help"], prog_name="pync", standalone_mode=False)
@@ -46,10 +43,6 @@ def parse(arguments: list[str]) -> tuple[str, Shared] | int:
         answer: tuple[str, Shared] | int = program.main(arguments, prog_name="pync", standalone_mode=False)
     except _Complaint as complaint:
         raise _usage_error(program, command, arguments, complaint) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # only completion, which Typer prints and installs, touches files
-        raise LocalError(f"{error.filename or 'standard output'}: {reason(error)}") from None
     except typer.Abort:  # what typer makes of Ctrl-C
         raise KeyboardInterrupt from None
     except UsageError as error:

@@ -1,13 +1,11 @@
 """The parser for the common case: a plain, valid command line, without importing Typer.
 
-It answers only what it is sure of. Help, mistakes, completion and oddities get None, and Typer, which
+It answers only what it is sure of. Help, mistakes and oddities get None, and Typer, which
 declares the flags, decides. Whatever this parser does answer, Typer answers alike; a property test holds
 that.
 """
 
 from __future__ import annotations
-
-import os
 
 from pync.cli import values as kinds
 from pync.cli.build import build
@@ -28,9 +26,7 @@ class _Unsure(Exception):
 
 def parse(arguments: list[str]) -> tuple[str, Shared] | None:
     """The command and its Options, or None."""
-    if not arguments or "_PYNC_COMPLETE" in os.environ:
-        return None
-    if arguments[0] not in COMMANDS:
+    if not arguments or arguments[0] not in COMMANDS:
         return None
     try:
         reading = _Reading(arguments[0], arguments[1:])

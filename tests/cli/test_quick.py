@@ -129,11 +129,6 @@ def test_everything_else_is_left_to_typer(line: str) -> None:
     assert quick.parse(line.split()) is None
 
 
-def test_completion_is_left_to_typer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_PYNC_COMPLETE", "complete_bash")
-    assert quick.parse(["connect", "host", "80"]) is None
-
-
 def test_secret_without_words_differs_from_none_and_takes_no_word() -> None:
     for reader in (quick.parse, parse):
         answer = reader(["send", "--secret", "host", "80"])

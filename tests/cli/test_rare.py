@@ -1,11 +1,8 @@
-"""What is seldom said: rare facts of an event, rare command lines, completion of values."""
+"""What is seldom said: rare facts of an event, rare command lines."""
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +13,6 @@ from pync.cli import quick, scan_view, values, words
 from pync.cli.stderr import Stderr
 from pync.commands.options import ScanOptions
 from pync.errors import UsageError
-from tests.harness import PYNC, Processes
 
 PORT: dict[str, Any] = {
     "target": "db",
@@ -118,14 +114,6 @@ def test_a_nul_byte_is_in_no_value() -> None:
         values.text("a\0b")
 
 
-def test_the_shell_completes_the_values_of_an_option(processes: Processes) -> None:
-    env = {"_PYNC_COMPLETE": "complete_bash", "COMP_WORDS": "pync connect --peer-eof q", "COMP_CWORD": "3"}
-    done = processes.spawn(*PYNC, env=env).finish()
-    assert (done.code, done.out.split(), done.err) == (0, [b"quit"], "")
-    env["COMP_WORDS"], env["COMP_CWORD"] = "pync connect --peer-eof ", "3"
-    assert processes.spawn(*PYNC, env=env).finish().out.split() == [b"auto", b"quit", b"continue"]
-
-
 # --- words -------------------------------------------------------------------------------------------------
 
 
@@ -218,22 +206,3 @@ def test_where_nothing_tells_whether_stderr_is_ready_a_full_one_keeps_its_words(
     finally:
         os.close(reader)
         os.close(writer)
-
-
-@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
-@pytest.mark.parametrize(
-    ("home", "to", "said"),
-    [
-        ("file", "", r"pync: \S+/file: [a-z ]+\n"),
-        ("folder", ">/dev/full", r"pync: standard output: no space left on device\n"),
-    ],
-)
-def test_completion_that_cannot_be_installed_or_told_is_a_local_error(
-    home: str, to: str, said: str, processes: Processes, tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    words = ["bash", "-c", f'"$0" "$@" {to}; exit $?', *PYNC, "--install-completion"]  # Typer asks who calls
-    done = processes.spawn(*words, env={"HOME": str(tmp_path / home)}).finish()
-    assert (done.code, done.out) == (2, b"")
-    assert re.fullmatch(said, done.err), done.err

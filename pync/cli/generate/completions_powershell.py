@@ -15,7 +15,8 @@ Register-ArgumentCompleter -Native -CommandName pync -ScriptBlock {
     $words = @($tree.CommandElements | ForEach-Object { $_.Extent.Text })
     $command = $words | Where-Object { $PyncOptions.ContainsKey($_) } | Select-Object -First 1
     if (-not $command) {
-        $offers = @($PyncOptions.Keys | Sort-Object) + '--help' + '--version'
+        $offers = @($PyncOptions.Keys | Sort-Object)
+        $offers += '--help', '--version', '--install-completion', '--show-completion'
     } else {
         # The word before the one being completed.
         $last = $words.Count - 1

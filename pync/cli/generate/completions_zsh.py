@@ -23,6 +23,8 @@ _pync() {
     _arguments -C \
         '(- *)'{-h,--help}'[Print the help]' \
         '(- *)'{-V,--version}'[Print the version]' \
+        '(- *)--install-completion[Install completion for this shell]' \
+        '(- *)--show-completion[Print the completion script of this shell]' \
         '1:command:->command' \
         '*::word:->words'
     case $state in

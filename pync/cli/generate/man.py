@@ -12,9 +12,10 @@ from pync.cli.app import ONE_LINE, PYNC_EXAMPLES
 from pync.cli.generate import man_transfer
 from pync.cli.generate.man_roff import head, prose, roff, see_also
 from pync.cli.generate.man_text import DURATIONS, ENDPOINTS, ENVIRONMENT, EVENTS, EXIT_STATUS, FILES, SIZES
-from pync.cli.generate.model import CommandModel, Option
+from pync.cli.generate.model import CommandModel, Option, before_any_command
 
 _MANUAL = "User Commands"
+_HELP = [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Print the help."]
 
 
 def write(commands: tuple[CommandModel, ...]) -> dict[str, str]:
@@ -41,7 +42,10 @@ def _main_page(commands: tuple[CommandModel, ...]) -> str:
         lines += [".TP", f".BR pync\\-{command.name} (1)", prose(command.summary)]
     lines += [".SS Endpoints", *_list(ENDPOINTS)]
     lines += [".SS Durations, sizes and rates", prose(DURATIONS), ".PP", prose(SIZES)]
-    lines += _tail()
+    lines += [".SH OPTIONS"]
+    for option in before_any_command():
+        lines += [".TP", _option(option), _sentence(option.help)]
+    lines += [*_HELP, *_tail()]
     lines += [".SH EVENTS", *_events()]
     lines += [
         ".SH SEE ALSO",
@@ -64,8 +68,7 @@ def _command_page(command: CommandModel, commands: tuple[CommandModel, ...]) -> 
         lines.append(f".SS {prose(panel)}")
         for option in options:
             lines += [".TP", _option(option), _sentence(option.help)]
-    lines += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Print the help."]
-    lines += _tail()
+    lines += [*_HELP, *_tail()]
     others = [("pync", 1), *((f"pync-{other.name}", 1) for other in commands if other is not command)]
     others += [("pync-transfer", 7)] if command.name in ("send", "recv") else []
     lines += [".SH SEE ALSO", see_also(others)]

@@ -63,11 +63,20 @@ def read() -> tuple[CommandModel, ...]:
     return tuple(_command(name, command) for name, command in group.commands.items())
 
 
+def before_any_command() -> tuple[Option, ...]:
+    """The options of `pync` itself."""
+    return _options(typer.main.get_command(app))
+
+
 def _command(name: str, command: Any) -> CommandModel:
     summary, *details = command.help.split("\n\n")
-    options = tuple(_option(param) for param in command.params if param.param_type_name == "option")
     usage = command.collect_usage_pieces(None)[1]
-    return CommandModel(name, usage, summary, tuple(details), options, tuple(command.epilog.split("\n")))
+    examples = tuple(command.epilog.split("\n"))
+    return CommandModel(name, usage, summary, tuple(details), _options(command), examples)
+
+
+def _options(command: Any) -> tuple[Option, ...]:
+    return tuple(_option(param) for param in command.params if param.param_type_name == "option")
 
 
 def _option(param: Any) -> Option:
