@@ -13,6 +13,7 @@ import sys
 from pync.endpoint import Address, Endpoint, is_literal
 from pync.errors import (
     ExitCode,
+    Interrupted,
     LimitReached,
     LocalError,
     NetworkError,
@@ -75,6 +76,12 @@ async def run(loop: Loop, options: ScanOptions, report: Report) -> ExitCode:
     wait = _Wait(loop, options, report, places, cover)
     try:
         held = await wait.run()
+    except (
+        Interrupted,
+        PyncError,
+    ):  # Ctrl-C, --deadline, a failure: what is known by then is told all the same
+        report(Event("summary", wait.facts()))
+        raise
     finally:
         wait.cancel()
         restore_descriptor_limit(before)

@@ -288,6 +288,22 @@ def test_sigterm_ends_a_wait(processes: Processes, stack: ExitStack) -> None:
     assert process.wait().code == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("end", ["deadline", "Ctrl-C"])
+def test_a_wait_that_is_cut_short_has_a_summary(processes: Processes, stack: ExitStack, end: str) -> None:
+    ready, never = bound(stack), bound(stack)
+    ready.listen()
+    words = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in (ready, never)]
+    limit = ("--deadline", "2s") if end == "deadline" else ()
+    process = processes.spawn(*PYNC, "scan", *words, "--wait", "60s", "--json", *limit)
+    process.expect_out('"port"')
+    if end == "Ctrl-C":
+        process.signal(signal.SIGINT)
+    done = process.wait()
+    assert done.code == (3 if end == "deadline" else -signal.SIGINT)
+    last = json.loads(done.out.splitlines()[-1])
+    assert (last["event"], last["ready"], last["total"], last["missing"]) == ("summary", 1, 2, words[1:])
+
+
 def test_endpoints_from_stdin(processes: Processes, stack: ExitStack) -> None:
     sock = bound(stack)
     sock.listen()
