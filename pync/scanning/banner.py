@@ -22,6 +22,11 @@ _HTTPS_PORTS = frozenset({443, 2376, 6443, 8443, 9443, 10250})
 _ENDED = (OSError, PyncError)  # TimeoutError is an OSError
 
 
+def longest_wait(timeout: float | None) -> float:
+    """Seconds that one answer may take when the user's `--timeout` is `timeout`."""
+    return min(timeout or LONGEST, LONGEST)
+
+
 async def grab(
     loop: Loop, sock: socket.socket, host: Host, code: int, settings: SocketSettings, longest: float
 ) -> banner.Facts | None:
@@ -45,9 +50,12 @@ async def grab(
 
 
 async def listen_and_ask(
-    loop: Loop, channel: Channel, host: Host, port: int | str, longest: float = LONGEST
+    loop: Loop, channel: Channel, host: Host, port: int | str, longest: float
 ) -> banner.Facts | None:
-    """What a service says by itself, or when asked in HTTP; None for nothing. Leaves the channel open."""
+    """What a service says by itself, or when asked in HTTP; None for nothing. Leaves the channel open.
+
+    No single answer is waited for longer than `longest` seconds.
+    """
     data = await _listen(loop, channel, min(longest, PATIENCE if port not in banner.HTTP_PORTS else 0.05))
     if not data:
         data = await _ask(loop, channel, host, longest)

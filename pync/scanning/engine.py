@@ -61,9 +61,9 @@ class Engine:
 
     def _grab(self, host: Host, code: int, sock: socket.socket, rtt: float) -> None:
         """Read what the service says; its socket counts as in flight meanwhile."""
-        from pync.scanning.banner import LONGEST, grab
+        from pync.scanning.banner import grab, longest_wait
 
-        longest = min(self._timeout or LONGEST, LONGEST)
+        longest = longest_wait(self._timeout)
         self._results.opened(host, code, "syn-ack", rtt=rtt)
         self._grabs[sock] = None
         self._scheduler.in_flight += 1

@@ -35,7 +35,7 @@ class _Scan:
         self._source = source
         self._results = results
         self._settings = DialSettings(socket_settings(options), tuple(options.proxy))
-        self._patience = options.timeout or PATIENCE
+        self._timeout = options.timeout
         self._banner = options.banner
         self._bucket = TokenBucket(options.rate, burst=1.0) if options.rate else None
         self._at_once = dials_at_once(min(options.concurrency or AT_ONCE, AT_ONCE), look_ups=True)
@@ -99,7 +99,8 @@ class _Scan:
         started = self._loop.now()
         endpoint = Endpoint("tcp", host.address, number_of(code))
         try:
-            channel = await dial(self._loop, endpoint, self._settings, silent, started + self._patience)
+            by = started + (self._timeout or PATIENCE)
+            channel = await dial(self._loop, endpoint, self._settings, silent, by)
         except TimedOut:
             self._results.found(host, code, "filtered", "no answer")
         except (IntegrityError, LocalError, UsageError):
@@ -119,9 +120,10 @@ class _Scan:
             said = None
             try:
                 if self._banner:
-                    from pync.scanning.banner import listen_and_ask
+                    from pync.scanning.banner import listen_and_ask, longest_wait
 
-                    said = await listen_and_ask(self._loop, channel, host, endpoint.port)
+                    longest = longest_wait(self._timeout)
+                    said = await listen_and_ask(self._loop, channel, host, endpoint.port, longest)
             finally:
                 channel.detach(self._loop)
                 channel.close()

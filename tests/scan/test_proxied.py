@@ -12,7 +12,7 @@ import pytest
 
 from pync.endpoint import Endpoint
 from pync.errors import ExitCode, IntegrityError, NetworkError, TimedOut, UsageError
-from pync.scanning import proxied, source
+from pync.scanning import banner, proxied, source
 from pync.transport.channel import Channel
 from pync.transport.stream import StreamSocket
 from tests.scan.engine import listening, run
@@ -61,6 +61,17 @@ def test_verdicts_through_a_proxy(proxy: str) -> None:
         done = run("127.0.0.1", ports=f"{opened},{closed}", proxy=(proxy,), all=True)
     assert done.states() == {opened: "open", closed: "closed"}
     assert done.code == ExitCode.OK
+
+
+def test_the_time_for_an_answer_holds_for_what_a_service_says(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(banner, "PATIENCE", 60.0)
+    with listening() as silent:
+        port = silent.getsockname()[1]
+        done = run("127.0.0.1", ports=str(port), proxy=(proxy,), banner=True, timeout=1.0)
+    assert done.states() == {port: "open"}
+    assert done.summary["seconds"] < 4  # which it takes with no time set
 
 
 def test_a_proxy_that_is_not_there_is_an_error_not_a_verdict() -> None:
