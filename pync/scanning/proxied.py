@@ -120,6 +120,7 @@ class _Scan:
             said = None
             try:
                 if self._banner:
+                    self._results.opened(host, code, "proxy connected", rtt=rtt)
                     from pync.scanning.banner import listen_and_ask, longest_wait
 
                     longest = longest_wait(self._timeout)
