@@ -40,6 +40,18 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("interval", ("wait",)),
 )
 
+# What is about one look at each port means nothing while many are waited for; and what does instead.
+_ALL_AT_ONCE = "all are asked at the same time"
+_NOT_WAITING: tuple[tuple[str, str], ...] = (
+    ("shard", "name what this machine is to wait for"),
+    ("banner", "--expect REGEX looks at the first bytes; or scan once more when the wait is over"),
+    ("retries", "each is asked until the time is up; --interval says how often"),
+    ("randomize", _ALL_AT_ONCE),
+    ("seed", _ALL_AT_ONCE),
+    ("all", "what is missing is named with its reason when the time is up"),
+    ("all_addresses", "a name is open when one of its addresses is; or name each address"),
+)
+
 # What an https:// proxy has to do with; the rest is about the other end.
 _ABOUT_PROXIES = ("tls_ca", "tls_insecure", "tls_min")
 
@@ -140,15 +152,6 @@ def _check_scan(options: opt.ScanOptions) -> None:
         raise UsageError("the command after -- is empty", hint="pync scan db:5432 --wait 30s -- CMD ARG...")
     if options.udp and options.proxy:
         raise UsageError("--proxy carries TCP only, not UDP probes")
-    if options.wait is not None:
-        _check_wait(options)
-
-
-def _check_wait(options: opt.ScanOptions) -> None:
-    if options.shard is not None:
-        raise UsageError("--shard splits a scan, not a --wait", hint="name what this machine is to wait for")
-    if options.banner:
-        raise UsageError(
-            "--banner does not go with --wait",
-            hint="--expect REGEX looks at the first bytes; or scan once more when the wait is over",
-        )
+    for name, instead in _NOT_WAITING if options.wait is not None else ():
+        if _given(options, name):
+            raise UsageError(f"{spelling(name)} does not go with --wait", hint=instead)

@@ -394,9 +394,3 @@ def test_expected_bytes_may_be_any(stack: ExitStack) -> None:
 def test_an_empty_command_is_refused_before_the_wait() -> None:
     with pytest.raises(UsageError, match="empty"):
         check(ScanOptions(targets=("127.0.0.1:22",), wait=1.0, command=("", "x")))
-
-
-@pytest.mark.parametrize("option", [{"shard": (1, 2)}, {"banner": True}])
-def test_what_a_wait_cannot_do_is_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"--{next(iter(option))} .*--wait"):
-        check(ScanOptions(targets=("127.0.0.1:22",), wait=1.0, **option))

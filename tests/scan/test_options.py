@@ -40,6 +40,18 @@ def test_interval_without_wait_is_refused(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize(
+    "option",
+    ["--shard=1/2", "--banner", "--retries=0", "--randomize", "--seed=0", "--all", "--all-addresses"],
+)
+def test_what_means_nothing_while_waiting_is_refused(option: str, processes: Processes) -> None:
+    done = processes.run("scan", "127.0.0.1:9", "--wait", "5s", option)
+    name = option.partition("=")[0]
+    said, hint = done.err.splitlines()
+    assert (done.code, said) == (2, f"pync: {name} does not go with --wait")
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("-",), "no targets"),
