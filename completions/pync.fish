@@ -274,7 +274,7 @@ complete -c pync -n '__fish_seen_subcommand_from scan' -s w -l timeout -x -d 'Lo
 complete -c pync -n '__fish_seen_subcommand_from scan' -l exclude -x -d 'Never these hosts or networks; repeat'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l all-addresses -d 'Every address of a name, not the first'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l shard -x -d 'The K-th of N disjoint parts of this scan'
-complete -c pync -n '__fish_seen_subcommand_from scan' -l until -x -a 'open closed' -d 'What to wait for (default open)'
+complete -c pync -n '__fish_seen_subcommand_from scan' -l until -x -a 'open closed' -d 'Wait for open (default), or closed: refused'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l require -x -a 'all any' -d 'All ports or any (default all with --wait)'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l interval -x -d 'Between two rounds (default 200ms)'
 complete -c pync -n '__fish_seen_subcommand_from scan' -l expect -x -d 'The first bytes must match too'

@@ -37,6 +37,10 @@ class NetworkError(PyncError):
     """The network said no: refused, reset, unreachable, unknown name, peer gone early."""
 
 
+class ConnectionRefused(NetworkError):
+    """The place that was asked is there, and nobody listens."""
+
+
 class UsageError(PyncError):
     """The words on the command line do not make sense."""
 
@@ -151,4 +155,6 @@ def translate(error: OSError, doing: str, *, local: bool = False) -> PyncError:
     kind: type[PyncError] = LocalError if local or error.errno in _LOCAL else NetworkError
     if error.errno in (errno.EMFILE, errno.ENFILE):
         kind = LimitReached
+    elif kind is NetworkError and error.errno == errno.ECONNREFUSED:
+        kind = ConnectionRefused
     return kind(f"{doing}: {reason(error)}")

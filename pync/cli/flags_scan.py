@@ -46,7 +46,7 @@ class ScanFlags(SharedFlags):
         float, flag(WAIT, "--wait", "Ask again for D until it holds, then exit 0 or run CMD", of.DURATION)
     ]
     until: Annotated[
-        str, flag(WAIT, "--until", "What to wait for (default open)", of.one_of("open", "closed"))
+        str, flag(WAIT, "--until", "Wait for open (default), or closed: refused", of.one_of("open", "closed"))
     ]
     require: Annotated[
         str, flag(WAIT, "--require", "All ports or any (default all with --wait)", of.one_of("all", "any"))

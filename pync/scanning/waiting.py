@@ -12,6 +12,7 @@ import sys
 
 from pync.endpoint import Address, Endpoint, is_literal
 from pync.errors import (
+    ConnectionRefused,
     ExitCode,
     Interrupted,
     LimitReached,
@@ -28,7 +29,7 @@ from pync.proto import targets
 from pync.proto.escape import printable
 from pync.proto.handshake import Refused
 from pync.proto.targets import Block, Cover
-from pync.report import Event, Report
+from pync.report import Event, Report, silent
 from pync.scanning.awaited import endpoints
 from pync.scanning.limits import dials_at_once, raise_descriptor_limit, restore_descriptor_limit
 from pync.scanning.sockets import socket_settings
@@ -214,9 +215,8 @@ class _Wait:
         patience = self._options.timeout or PATIENCE[min(place.tries, len(PATIENCE) - 1)]
         place.tries += 1
         until = min(self._deadline, self._loop.now() + patience)
-        attempts: list[str] = []
         try:
-            channel = await self._dial(place.endpoint, lambda event: attempts.append(event.kind), until)
+            channel = await self._dial(place.endpoint, until)
         except LimitReached as error:
             if self._running == 1:
                 raise
@@ -229,33 +229,27 @@ class _Wait:
             if error.message.startswith("proxy ") and not isinstance(error, Refused):
                 words = f"{error.message.partition(': ')[0]}: {words}"  # it is about the proxy
             place.reason = "no answer" if isinstance(error, TimedOut) else printable(words)
-            return "closed" if self._speaks_of_the_target(error, attempts) else "unknown"
+            return "closed" if _is_refusal(error) else "unknown"
         try:
             return await self._look(place, channel, until)
         finally:
             channel.detach(self._loop)
             channel.close()
 
-    async def _dial(self, endpoint: Endpoint, report: Report, until: float) -> Channel:
+    async def _dial(self, endpoint: Endpoint, until: float) -> Channel:
         """`dial`, but never an address that `--exclude` has, whatever a name resolves to."""
         if not self._options.exclude or endpoint.path or is_literal(endpoint.host):
-            return await dial(self._loop, endpoint, self._settings, report, until)
+            return await dial(self._loop, endpoint, self._settings, silent, until)
         wanted = self._settings.socket
         found = await resolve_all(self._loop, endpoint, wanted, until)
         addresses = [address for address in found if self._allows(address)]
         if not addresses:
             raise NetworkError(f"connect {endpoint.address}: --exclude has every address of it")
-        return await dial_addresses(self._loop, endpoint, addresses, wanted, report, until)
+        return await dial_addresses(self._loop, endpoint, addresses, wanted, silent, until)
 
     def _allows(self, address: Address) -> bool:
         number = targets.address_number(address.sockaddr[0])
         return number is None or bool(self._cover.allowed(Block(number[0], number[1], 1, number[2])))
-
-    def _speaks_of_the_target(self, error: PyncError, attempts: list[str]) -> bool:
-        """Not a name that does not resolve (yet, or here), nor a proxy that cannot be reached."""
-        if self._options.proxy:
-            return isinstance(error, Refused) and error.message.endswith(": connection refused")
-        return "connecting" in attempts
 
     async def _look(self, place: Place, channel: Channel, until: float) -> str:
         if channel.boundaries and place.endpoint.scheme == "udp":
@@ -287,7 +281,7 @@ class _Wait:
             return "unknown"
         except OSError as error:
             place.reason = reason(error)
-            return "closed"
+            return "closed" if isinstance(error, ConnectionRefusedError) else "unknown"
         said = bytes(view[: count or 0])
         if self._expect is not None and not self._expect.search(said):
             place.reason = f"answered {printable(said[:60])!r}"
@@ -321,6 +315,15 @@ class _Wait:
 
 class _Over(Exception):
     """Raised inside the tries that nobody needs any more."""
+
+
+def _is_refusal(error: PyncError) -> bool:
+    """Whether the target itself said no, as in a scan: a name that does not resolve, a network or a proxy
+    that cannot be reached, and silence leave open what would be there.
+    """
+    if isinstance(error, Refused):  # what a proxy says of the target
+        return error.message.endswith(": connection refused")
+    return isinstance(error, ConnectionRefused) and not error.message.startswith("proxy ")
 
 
 def _fraction(moment: float) -> float:

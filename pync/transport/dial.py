@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from pync.endpoint import DATAGRAM, Address, Endpoint, is_literal, port_number, resolve, unix_sockaddr
 from pync.errors import (
+    ConnectionRefused,
     LimitReached,
     LocalError,
     NetworkError,
@@ -210,9 +211,8 @@ class _Attempts:
         return None
 
     def _failure(self, error: OSError, doing: str, address: Address) -> PyncError:
-        if address.family == _AF_UNIX and error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EACCES):
-            words = "no such socket" if error.errno == errno.ENOENT else reason(error)
-            return NetworkError(f"{doing}: {words}")
+        if address.family == _AF_UNIX and error.errno == errno.ENOENT:
+            return ConnectionRefused(f"{doing}: no such socket")
         if lacks_scope(address, error):
             return no_scope(address)
         if error.errno in (errno.EINVAL, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM):
@@ -230,12 +230,14 @@ class _Attempts:
         for error in self.failures:
             if isinstance(error, LimitReached):
                 return error  # an address was not asked: the others are not the verdict
-        telling = [error for error in self.failures if "no route" not in error.message] or self.failures
+        refused = [error for error in self.failures if isinstance(error, ConnectionRefused)]
+        routed = [error for error in self.failures if "no route" not in error.message]
+        telling = refused or routed or self.failures
         local = [error for error in telling if isinstance(error, LocalError)]
         chosen = telling[0] if len(local) < len(telling) else local[0]
         if len(self.failures) > 1 and not isinstance(chosen, LocalError):
             words = chosen.message.rpartition(": ")[2]
-            return NetworkError(
+            return (ConnectionRefused if refused else NetworkError)(
                 f"connect {self.endpoint.address}: {words} ({len(self.failures)} addresses tried)",
                 hint="; ".join(error.message.removeprefix("connect ") for error in self.failures[:4]),
             )

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from pync.endpoint import Address
-from pync.errors import NetworkError, PyncError, translate
+from pync.errors import ConnectionRefused, NetworkError, PyncError, translate
 from pync.transport.channel import Channel
 from pync.transport.datagram import DatagramSocket
 from pync.transport.dial import lacks_scope, new_socket, no_scope
@@ -38,7 +38,7 @@ def dial_datagram(addresses: Sequence[Address], settings: SocketSettings) -> Cha
         except OSError as error:
             sock.close()
             if address.family == _AF_UNIX and error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                failure = NetworkError(f"connect {address}: no such socket")
+                failure = ConnectionRefused(f"connect {address}: no such socket")
             elif error.errno == errno.EACCES:
                 hint = "to send to a broadcast address add --broadcast"
                 failure = failure or NetworkError(f"connect {address}: permission denied", hint=hint)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from pync.endpoint import Address, Endpoint, resolve
-from pync.errors import LocalError, NetworkError, TimedOut, UsageError
+from pync.errors import ConnectionRefused, LocalError, NetworkError, TimedOut, UsageError
 from pync.transport import dial, dial_datagram
 from pync.transport.settings import SocketSettings
 from tests.harness import PATIENCE
@@ -26,7 +26,8 @@ def attempts(*failures):
 
 
 NO_ROUTE = NetworkError("connect 127.0.0.1:9: no route to host")
-REFUSED = NetworkError("connect 127.0.0.2:9: connection refused")
+UNREACHABLE = NetworkError("connect 127.0.0.3:9: network is unreachable")
+REFUSED = ConnectionRefused("connect 127.0.0.2:9: connection refused")
 LOCAL = LocalError("bind 127.0.0.3: not ours")
 
 
@@ -39,6 +40,13 @@ def test_the_most_telling_failure_with_all_of_them_as_a_hint(failures):
         "127.0.0.1:9: no route to host",
         "127.0.0.2:9: connection refused",
     ]
+
+
+def test_an_address_that_refuses_tells_more_than_one_that_is_out_of_reach():
+    told = attempts(UNREACHABLE, REFUSED).verdict()
+    assert isinstance(told, ConnectionRefused)
+    assert told.message == "connect host:9: connection refused (2 addresses tried)"
+    assert not isinstance(attempts(UNREACHABLE, NO_ROUTE).verdict(), ConnectionRefused)
 
 
 def test_a_single_failure_is_told_as_it_is():

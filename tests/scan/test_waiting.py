@@ -21,7 +21,7 @@ from pync.commands.options import ScanOptions
 from pync.errors import ExitCode, TimedOut, UsageError
 from pync.loop import Loop
 from pync.report import Event
-from tests.harness import PYNC, Processes
+from tests.harness import PYNC, Finished, Host, Processes
 
 
 @pytest.fixture
@@ -104,6 +104,21 @@ def test_a_name_that_does_not_resolve_is_tried_again_and_is_not_closed() -> None
             wait("nobody.invalid:80", wait=0.4, until=until)
 
 
+def test_what_cannot_be_reached_is_not_closed(processes: Processes, hosts: tuple[Host, Host]) -> None:
+    here, there = hosts
+
+    def wait_until_closed(*words: str) -> Finished:
+        words = (*PYNC, "scan", "--wait", "500ms", "--until", "closed", *words)
+        return processes.spawn(*words, host=here).wait()
+
+    assert wait_until_closed(f"{there.ipv4}:9").code == 0
+    done = wait_until_closed("192.0.2.1:9", "udp://192.0.2.1:9")
+    assert done.code == 3
+    assert done.err.count("(network is unreachable)") == 2
+    there.run("ip", "link", "set", there.device, "down")
+    assert wait_until_closed(f"{there.ipv4}:9").code == 3  # silence, or no route
+
+
 def test_unix_sockets(tmp_path: Path, stack: ExitStack) -> None:
     path = tmp_path / "s"
     sock = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -117,8 +132,10 @@ def test_unix_sockets(tmp_path: Path, stack: ExitStack) -> None:
     assert code == ExitCode.OK
     (port,) = [event.facts for event in events if event.kind == "port"]
     assert (port["address"], port["port"]) == (str(path), None)
-    with pytest.raises(TimedOut, match="no such socket"):
-        wait(f"unix:{tmp_path}/none", wait=0.2)
+    for where in (f"unix:{tmp_path}/none", f"unix-dgram:{tmp_path}/none"):
+        with pytest.raises(TimedOut, match="no such socket"):
+            wait(where, wait=0.2)
+        assert wait(where, until="closed")[0] == ExitCode.OK
 
 
 def test_udp_needs_an_answer(stack: ExitStack) -> None:
