@@ -42,6 +42,7 @@ class View:
         self._shares_terminal = (
             command == "recv" and getattr(options, "output", None) in (None, "-") and _tty(1)
         )
+        self._warned: set[Any] = {None}  # a warning is about the whole run: once is enough
         self._last_words = True
         self._told = ""  # of the last file: when it alone was asked for, its failure is that of the run
         # Asked for, or on a terminal that the data does not go to as well.
@@ -102,6 +103,9 @@ class View:
             return  # the common case, without importing the words
         from pync.cli import words
 
+        if facts.get("warning") in self._warned:
+            facts = {**facts, "warning": None}
+        self._warned.add(facts.get("warning"))
         needed = words.level(self.command, kind, facts)
         if self._progress is not None:
             if kind == "file" and facts.get("digest"):

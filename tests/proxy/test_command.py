@@ -90,6 +90,18 @@ def test_the_trust_that_was_asked_for_is_the_proxys_too(
     assert ("was not verified" in done.err) == (trusted == "--tls-insecure")
 
 
+def test_what_is_not_verified_is_said_once(processes: Processes) -> None:
+    """A proxy that wants a password, and closes when it says so, is connected to twice."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with Server(echo) as target, Server(HttpProxy("basic", lasting=False), tls=context) as proxy:
+        words = ("--tls-insecure", "--proxy", f"https://u:p@{proxy.place}", target.place)
+        done = processes.run("connect", *words, input=b"hello")
+        assert proxy.accepted == 2
+    assert (done.code, done.out) == (0, b"hello"), done.err
+    assert done.err.count("warning: ") == done.err.count("secured: ") == 1
+
+
 def test_udp_and_a_proxy_is_a_usage_error(processes: Processes) -> None:
     done = processes.run("connect", "-u", "--proxy", "socks5://127.0.0.1:1", "127.0.0.1", "9")
     assert done.code == 2
