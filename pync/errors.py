@@ -54,7 +54,7 @@ class LocalError(PyncError):
 
 
 class LimitReached(LocalError):
-    """No descriptor is left, to this process or to the system: what was asked may work a moment later."""
+    """No descriptor or thread is left, to us or to the system: what was asked may work a moment later."""
 
 
 class TimedOut(PyncError):

@@ -1,4 +1,4 @@
-"""A blocking call in a thread of its own, awaited like anything else."""
+"""Threads, and a blocking call in one of its own, awaited like anything else."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from _thread import start_new_thread
 from collections.abc import Callable
 from socket import socketpair  # every poller takes it, where some take no pipe
 
-from pync.errors import translate
+from pync.errors import LimitReached, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pync.loop import Loop
+
+
+def start(work: Callable[..., None], *args: Any) -> None:
+    """Run `work(*args)`, which must not raise, in a new thread. Raises LimitReached."""
+    try:
+        start_new_thread(work, args)
+    except RuntimeError:  # for want of threads or of memory: nobody tells which
+        raise LimitReached("start a thread: the system gives no more") from None
 
 
 async def call(
@@ -34,7 +42,12 @@ async def call(
         finally:
             writer.close()
 
-    start_new_thread(work, ())
+    try:
+        start(work)
+    except LimitReached:
+        done.close()
+        writer.close()
+        raise
     try:
         if not await loop.wait(done.fileno(), 1, deadline):  # READ
             raise TimeoutError

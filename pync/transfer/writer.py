@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from _queue import SimpleQueue
 
+from pync.threads import start
 from pync.transfer import digests
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
@@ -23,12 +24,10 @@ class Writer:
     """One body on its way to a Part. `close` must be called, whatever happens."""
 
     def __init__(self, part: Part, hasher: Any) -> None:
-        from _thread import start_new_thread
-
         self._jobs: SimpleQueue[memoryview | None] = SimpleQueue()
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
         self._pending = False
-        start_new_thread(_work, (part, hasher, self._jobs, self._done))
+        start(_work, part, hasher, self._jobs, self._done)
 
     def write(self, view: memoryview) -> None:
         """Hand over `view`, to stay as it is until the next call. Raises Refused for the piece before."""
@@ -61,14 +60,12 @@ class Unsealing:
     _AHEAD = 4  # records that may wait: the thread must not run dry while others have the processor
 
     def __init__(self, part: Part, hasher: Any) -> None:
-        from _thread import start_new_thread
-
         self._jobs: SimpleQueue[Record | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[memoryview, BaseException | None]] = SimpleQueue()
         self._pending = 0
         self._error: BaseException | None = None
         self._free: list[memoryview] = []
-        start_new_thread(_unseal, (part, hasher, self._jobs, self._done))
+        start(_unseal, part, hasher, self._jobs, self._done)
 
     def put(self, record: Record) -> None:
         """Hand over a record and its memory."""
@@ -111,12 +108,10 @@ class Behind:
     _AHEAD = 4  # pieces that may wait: more would be out of the processor's cache when their turn comes
 
     def __init__(self, fd: int, hasher: Any) -> None:
-        from _thread import start_new_thread
-
         self._jobs: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
         self._done: SimpleQueue[OSError | None] = SimpleQueue()
         self._pending = 0
-        start_new_thread(_hash, (fd, hasher, self._jobs, self._done))
+        start(_hash, fd, hasher, self._jobs, self._done)
 
     def hash(self, offset: int, count: int) -> None:
         """Hash `count` bytes from `offset`, after those before. Raises OSError for an earlier piece."""

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from pync.errors import Interrupted
+from pync import threads
+from pync.errors import Interrupted, LimitReached
 from pync.loop import READ, WRITE, Loop
 from pync.portable import poller
 from tests.harness import PATIENCE
@@ -356,6 +357,18 @@ def test_a_call_in_a_thread_has_a_deadline(loop):
     with pytest.raises(TimeoutError):
         loop.run(loop.call_in_thread(release.wait, deadline=loop.now() + 0.02))
     release.set()
+
+
+def test_a_thread_that_cannot_be_started_is_told_and_leaves_nothing_open(loop, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "start_new_thread", fail)
+    loop.run(loop.sleep_until(loop.now()))  # what a loop opens itself is open
+    open_before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(LimitReached, match="start a thread"):
+        loop.run(loop.call_in_thread(int))
+    assert len(os.listdir("/proc/self/fd")) == open_before
 
 
 # signals
