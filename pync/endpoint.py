@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Sequence
 
-from pync.errors import NetworkError, UsageError, translate
+from pync.errors import NetworkError, PyncError, UsageError, translate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -270,13 +271,16 @@ def _literal(host: str, port: int, kind: int, family: int) -> Address:
     return Address(af, kind, (host, port, 0, 0) if version == 6 else (host, port))
 
 
-def _look_up_error(
-    endpoint: Endpoint, error: socket.gaierror, family: int, numeric: bool
-) -> UsageError | NetworkError:
+def _look_up_error(endpoint: Endpoint, error: socket.gaierror, family: int, numeric: bool) -> PyncError:
     if is_literal(endpoint.host):
         return UsageError(f"{endpoint.host}: no such interface")
     if numeric:
         return UsageError(f"{endpoint.host!r} is not an address, and --numeric forbids look-ups")
+    try:
+        for fd in os.pipe():
+            os.close(fd)
+    except OSError as want:  # of the file and the socket that a resolver needs; it calls that "no such name"
+        return translate(want, f"look up {endpoint.host}", local=True)
     if error.errno == socket.EAI_AGAIN:
         return NetworkError(f"{endpoint.host}: name look-up failed (the name server did not answer)")
     wants = {4: "IPv4 ", 6: "IPv6 "}.get(family, "")

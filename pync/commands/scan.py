@@ -93,7 +93,7 @@ def _facts(results: Results, source: Source, started: float) -> dict[str, object
 def _exit_code(options: ScanOptions, results: Results, source: Source) -> ExitCode:
     """Of several targets some could not be scanned: 5; else whether what was asked for is open."""
     if source.failed:
-        return ExitCode.PARTIAL if source.targets > source.failed else ExitCode.NETWORK
+        return ExitCode.PARTIAL if source.targets > source.failed else source.failure
     opened = results.counts["open"]
     wanted = results.done if options.require == "all" else 1
     return ExitCode.OK if opened and opened >= wanted else ExitCode.NETWORK

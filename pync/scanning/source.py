@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from os import urandom
 
 from pync.endpoint import Endpoint, resolve
-from pync.errors import ExitCode, LimitReached, PyncError, UsageError
+from pync.errors import ExitCode, LimitReached, LocalError, PyncError, UsageError
 from pync.loop import Loop
 from pync.proto import ports as portspec
 from pync.proto import targets
@@ -25,6 +25,7 @@ from pync.report import Event, Report
 from pync.scanning.limits import LOOKUPS, lookups_at_once
 from pync.scanning.sockets import is_ours
 from pync.scanning.words import Lines, pair_words
+from pync.threads import call  # at once: where a look-up starts, there may be no descriptor for a module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Source(Iterator["Host | None"]):
         self._lines: deque[Lines] = deque()
         self.changed = loop.flag()  # set when a name was resolved
         self.failed = 0  # targets that could not be scanned
+        self.failure = ExitCode.NETWORK  # the status of a scan of which all failed
         self.targets = 0
         self.ranges = False  # whether a word on the command line is more than one address
         self.total = 0  # probes known so far
@@ -198,7 +200,7 @@ class Source(Iterator["Host | None"]):
         self._looking += 1
         try:
             endpoint = Endpoint("tcp", host, 0)
-            addresses = await self._loop.call_in_thread(lambda: resolve(endpoint, family=self._family))
+            addresses = await call(self._loop, lambda: resolve(endpoint, family=self._family), (), None)
         except LimitReached as error:
             if self._looking == 1:
                 self._not_found(error, ports)
@@ -228,6 +230,8 @@ class Source(Iterator["Host | None"]):
     def fail(self, error: PyncError) -> None:
         """A target that could not be scanned: said, counted, and the others go on."""
         self.failed += 1
+        if isinstance(error, LocalError):
+            self.failure = error.code
         self._report(Event("error", {"code": int(ExitCode(error.code)), "message": error.message}))
 
     # --- hosts -----------------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.skipif(harness._MEASURED, reason="measuring takes descr
         (("listen", "127.0.0.1:0", "-w", "100ms"), 3),
         (("recv", "127.0.0.1:0", "-w", "100ms"), 3),
         (("scan", "127.0.0.1", "-p", "1"), 1),
+        (("connect", "localhost", "1", "-w", "5s"), 1),
+        (("scan", "localhost", "-p", "1"), 1),
     ],
-    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+    ids=lambda words: "-".join(words[:2]) if isinstance(words, tuple) else "",
 )
 def test_each_command_ends_with_a_line(words: tuple[str, ...], else_: int, limit: int) -> None:
     done = subprocess.run(
@@ -37,6 +39,9 @@ def test_each_command_ends_with_a_line(words: tuple[str, ...], else_: int, limit
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
     )
     assert done.returncode in (2, else_), done.stderr
+    assert "not found" not in done.stderr  # the name is there
+    assert "no targets" not in done.stderr
+    assert (done.returncode == 2) == ("descriptor limit" in done.stderr)
     if done.returncode == 2:
         assert done.stderr.startswith("pync: ")
         assert done.stderr.endswith("descriptor limit reached\n")
