@@ -8,7 +8,7 @@ from pync.commands.service import Service
 from pync.commands.session import output_closed
 from pync.commands.wiring import Progress, Totals, code_of
 from pync.errors import ExitCode, Interrupted, PyncError, TimedOut
-from pync.loop import Loop, Task
+from pync.loop import Loop, Task, Timer
 from pync.relay.policy import Outcome
 from pync.report import Event, Report
 from pync.transport.channel import Channel
@@ -19,6 +19,12 @@ from pync.transport.stream import StreamSocket, address_facts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+_FULL = "too many clients"
+# Whoever was served sees the end a moment before the place is free, and the next one may be here by then.
+# So a few may wait for that moment; the rest is turned away at once.
+_AT_THE_DOOR, _MOMENT = 16, 0.2  # sockets, seconds
 
 
 async def run(loop: Loop, options: ListenOptions, report: Report) -> ExitCode:
@@ -43,6 +49,7 @@ class Server:
         self._acceptor: Acceptor | None = None
         self._datagrams: list[DatagramListener] = []
         self._clients: dict[Task, None] = {}
+        self._door: dict[Any, tuple[Any, Timer]] = {}  # sockets that wait for a place, and their addresses
         self._accepted = 0
         self._accepting = True
         self._first = loop.flag()
@@ -149,30 +156,50 @@ class Server:
         self.report(Event("waiting", {"reason": f"{why}: new clients wait until others end"}))
 
     def _on_stream(self, sock: Any, address: Any) -> None:
-        if self._turn_away(address, sock.family, lambda: address_facts(sock, address, "")):
-            sock.close()
-            return
-        self._admit(StreamSocket(sock, address))
+        why = self._obstacle(address)
+        if why is None:
+            self._admit(StreamSocket(sock, address))
+        elif why == _FULL and len(self._door) < min(self.options.max_conns or 0, _AT_THE_DOOR):
+            timer = self.loop.call_later(_MOMENT, lambda: self._turn_away(sock, self._leave_door(sock), why))
+            self._door[sock] = address, timer
+        else:
+            self._turn_away(sock, address, why)
+
+    def _leave_door(self, sock: Any) -> Any:
+        """The address of `sock`, which waits no more."""
+        address, timer = self._door.pop(sock)
+        timer.cancel()
+        return address
+
+    def _answer_door(self) -> None:
+        """Whoever waited longest has the place that is free."""
+        while self._door and len(self._clients) < (self.options.max_conns or 0) and not self._over.is_set:
+            sock = next(iter(self._door))
+            self._admit(StreamSocket(sock, self._leave_door(sock)))
+
+    def _turn_away(self, sock: Any, address: Any, why: str) -> None:
+        self._say_no(address_facts(sock, address, ""), why)
+        sock.close()
 
     def _on_peer(self, peer: DatagramPeer) -> bool:
         if not self._accepting:
             return False
-        if self._turn_away(peer.address, self._datagrams[0].sock.family, peer.facts):
+        why = self._obstacle(peer.address)
+        if why is not None:
+            self._say_no(peer.facts(), why)
             return False
         self._admit(peer)
         return True
 
-    def _turn_away(self, address: Any, family: int, facts: Any) -> bool:
-        """Whether a client may not come in; says why."""
-        why = None
+    def _obstacle(self, address: Any) -> str | None:
+        """Why a client may not come in, if so."""
         if not self.rules.admits(address):
-            why = "denied"
-        elif self.options.max_conns is not None and len(self._clients) >= self.options.max_conns:
-            why = "too many clients"
-        if why is None:
-            return False
-        self.report(Event("closed", {**facts(), "sent": 0, "received": 0, "seconds": 0.0, "reason": why}))
-        return True
+            return "denied"
+        most = self.options.max_conns
+        return _FULL if most is not None and len(self._clients) >= most else None
+
+    def _say_no(self, facts: dict[str, Any], why: str) -> None:
+        self.report(Event("closed", {**facts, "sent": 0, "received": 0, "seconds": 0.0, "reason": why}))
 
     def _admit(self, channel: Channel) -> None:
         self._accepted += 1
@@ -185,6 +212,8 @@ class Server:
 
     def _stop_accepting(self) -> None:
         self._accepting = False
+        for sock in list(self._door):
+            self._turn_away(sock, self._leave_door(sock), _FULL)
         # Datagram sockets stay: they carry the clients that are there.
         if self._acceptor is not None:
             self._acceptor.stop()
@@ -203,6 +232,7 @@ class Server:
             self._over.set()
         if self._last is not None and self._last.output_closed:
             self._failure = output_closed()
+        self._answer_door()
         count = self.options.count if self.keep_open else 1
         if count is not None and self._accepted >= count and not self._clients:
             self._over.set()

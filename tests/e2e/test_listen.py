@@ -88,6 +88,16 @@ def test_one_client_more_than_max_conns_is_closed_at_once(sessions):
     process.until(lambda: echoes(sessions, process), "a place to be free again")
 
 
+@pytest.mark.parametrize("service", [("--echo",), ("-e", "/bin/cat")], ids=["echo", "exec"])
+def test_whoever_comes_right_after_another_ended_is_served(sessions, service):
+    process = sessions.processes.listen("-k", "-m", "1", *service, "127.0.0.1", "0")
+    for _ in range(100):
+        client = sessions.client(process)
+        client.sendall(b"x")
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_end(client) == b"x"
+
+
 def test_max_conns_0_turns_everybody_away(sessions):
     process = sessions.processes.listen("-k", "-m", "0", "127.0.0.1", "0")
     for _ in range(3):
