@@ -150,8 +150,8 @@ class Receiving(Exchange):
         try:
             await Incoming(reception, wire, begin).run()
         except Lost:
-            if reception.finished:
-                raise CutAtTheEnd(reception.tally) from None
+            if reception.finished is not None:
+                raise CutAtTheEnd(reception.finished) from None
             raise
         finally:
             self.end(wire)

@@ -4,10 +4,12 @@ line.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from pync.errors import ExitCode
 from pync.loop import Loop, Timer
+from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
 from pync.report import Event, Report
@@ -93,6 +95,57 @@ class Tally:
     def facts(self) -> dict[str, Any]:
         """For the `summary` event."""
         return {"files": self.delivered, "failed": self.failed, "bytes": self.size, "code": int(self.code)}
+
+
+class WalkTally(Tally):
+    """A receiver's. After a cut, entries that are counted come once more, where the sender does not know that
+    they are settled: they count once, as what they come to in the end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._walked = 0  # entries so far, directories left out
+        # Status and size of the last of them; no status for a part of a failure that was noted before. A
+        # sender is never more than WINDOW entries ahead of what it knows to be settled.
+        self._recent: deque[tuple[int | None, int]] = deque(maxlen=proto.WINDOW)
+
+    def note(self, *, is_file: bool, status: int, size: int = 0, name: bytes = b"", why: str = "") -> bool:
+        new = super().note(is_file=is_file, status=status, size=size, name=name, why=why)
+        if is_file:
+            self._walked += 1
+            self._recent.append((status if new else None, size))
+        return new
+
+    def note_new(self, sizes: list[int]) -> None:
+        """So many files are in place."""
+        self.arrived(len(sizes), sum(sizes))
+        self._walked += len(sizes)
+        self._recent.extend((messages.OK, size) for size in sizes)
+
+    def up_to(self, settled: int) -> WalkTally:
+        """Of the first `settled` entries alone, to go on counting; this one stays as it is."""
+        kept = WalkTally()
+        if not settled:
+            return kept  # all come again, directories included
+        vars(kept).update(vars(self))
+        kept._directories, kept._recent = self._directories.copy(), self._recent.copy()
+        while kept._walked > settled and kept._recent:
+            kept._walked -= 1
+            kept._take_back(*kept._recent.pop())
+        return kept
+
+    def _take_back(self, status: int | None, size: int) -> None:
+        if status is None:
+            return
+        self.files -= 1
+        if status in messages.DELIVERED:
+            self.delivered -= 1
+            self.size -= size
+            return
+        self.failed -= 1
+        self.damaged -= status == messages.DAMAGED
+        if not self.failed:
+            self.first_failure = ""
 
 
 def file_event(

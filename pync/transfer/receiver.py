@@ -18,7 +18,7 @@ from pync.proto.escape import printable
 from pync.proto.transfer_inline import InlineFile, entry_of, inline_files
 from pync.report import Event, Report, unheard
 from pync.transfer import digests
-from pync.transfer.events import Tally, file_event
+from pync.transfer.events import Tally, WalkTally, file_event
 from pync.transfer.filing import Filed, Filing, ReceiveTerms
 from pync.transfer.intake import Intake
 from pync.transfer.place import Place
@@ -45,9 +45,9 @@ class Reception:
         self.ask = ask
         self.token = os.urandom(16)
         self.sender = b""
-        self.tally = Tally()
+        self.tally = WalkTally()
         self.total: int | None = None
-        self.finished = False  # everything is in place and the summary is on its way
+        self.finished: Tally | None = None  # once everything was in place and the summary on its way
         self.progressed = False
         self.log: Log | None = None  # what stdout or a device got of it
 
@@ -70,6 +70,7 @@ class Incoming:
         self._root: Root | None = None
         # entries of all connections that are settled, directories left out
         self._in_walk = begin.settled if begin.receiver == reception.token else 0
+        reception.tally = reception.tally.up_to(self._in_walk)
         shared = reception.place.shared
         self._streamed = Streamed(shared, wire, self.intake, begin, reception.log, self._in_walk)
 
@@ -148,7 +149,7 @@ class Incoming:
             self._number += count
             self._in_walk += count
             of.progressed = True
-        of.tally.arrived(len(settled), sum(len(file[3]) for file in settled))
+        of.tally.note_new([len(file[3]) for file in settled])
         if not self._quiet:
             for path, _, _, body, digest in settled:
                 self._tell(path, Filed(messages.OK, len(body), digest, path), "")
@@ -171,7 +172,7 @@ class Incoming:
         self._confirm()
         summary = messages.Counts(tally.delivered, tally.failed, tally.size, int(tally.code))
         wire.put(proto.SUMMARY, messages.pack_counts(summary))
-        of.finished = True
+        of.finished = tally
         await wire.flush()
         frame = await wire.frame()
         if frame.kind != proto.BYE:
@@ -227,8 +228,6 @@ class Incoming:
             why = refused.why
             filed = filed._replace(status=refused.status, size=_announced(entry, intake.total))
             self._done(refused.status, why, refused.code)
-            if intake.due:
-                await intake.drain()
         self._number += 1
         if entry.kind not in (messages.DIRECTORY, messages.LEAVE):
             self._in_walk += 1
@@ -237,6 +236,8 @@ class Incoming:
         if self._number - self._confirmed >= CONFIRM_EVERY:
             self._confirm()
             self._wire.push()
+        if intake.due:  # counted before that: the sender may know its fate when the connection breaks here
+            await intake.drain()
 
     def _report(self, entry: messages.Entry, filed: Filed, why: str) -> None:
         of = self._of

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pync.errors import ExitCode
+from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
-from pync.transfer.events import Tally
+from pync.report import Event
+from pync.transfer.events import Tally, WalkTally
+from tests.harness import PATIENCE, pattern
 from tests.transfer.rig import Fault, Result, transfer
+from tests.transfer.test_sender_out_of_turn import BODY, TOKEN, Returning, meet
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -133,3 +139,130 @@ def test_an_unreadable_file_is_counted_once_over_two_connections(
     assert result.connections == 2
     assert result.codes == (5, 5)
     assert [failed for _, failed in _summaries(result)] == [1, 1]
+
+
+# --- entries that come once more after a cut ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["recv-listens", "send-listens"])
+@pytest.mark.parametrize("upwards", [False, True], ids=["words of recv", "words of send"])
+def test_each_file_counts_once_wherever_the_connection_breaks(
+    top: Path, out: Path, upwards: bool, reverse: bool
+) -> None:
+    (top / "c").write_bytes(pattern(1_100_000))
+    (top / "d").write_bytes(pattern(90_000))
+    (top / "link").symlink_to("a")
+    places = [900, 800_000, 1_190_400] if upwards else [*range(30, 230, 20)]
+    for number, place in enumerate(places):
+        here = out / str(number)
+        here.mkdir()
+        fault = Fault("cut", place, upwards != reverse)  # to the rig, up is whatever the one who called says
+        result = transfer([top], here, fault=fault, reverse=reverse)
+        assert (result.codes, _summaries(result)) == ((0, 0), [(5, 0)] * len(_summaries(result))), place
+        assert {e.facts["bytes"] for e in result.recv_events if e.kind == "summary"} <= {1_190_002}, place
+
+
+def _back(settled: int, receiver: bytes) -> Callable[[Returning], None]:
+    """The sender is here again, and knows of so many entries that they are settled."""
+
+    def script(sender: Returning) -> None:
+        sender.greet()
+        begin = messages.Begin(TOKEN, "xxh3", 1, 5, b"", receiver, settled)
+        sender.say(proto.BEGIN, messages.pack_begin(begin))
+        assert sender.hear().kind == proto.READY
+
+    return script
+
+
+def _fate(sender: Returning) -> messages.Done:
+    frame = sender.hear()
+    assert frame.kind == proto.DONE
+    return messages.parse_done(frame.payload)
+
+
+def _counted(events: list[Event]) -> tuple[int, int]:
+    """(delivered, failed) in the last words of a receiver."""
+    (facts,) = (event.facts for event in events if event.kind == "summary")
+    return facts["files"], facts["failed"]
+
+
+def test_a_refusal_the_sender_knows_of_is_counted_when_the_connection_breaks_in_the_middle_of_it(
+    out: Path,
+) -> None:
+    tokens: list[bytes] = []
+
+    def cut(sender: Returning) -> None:
+        sender.greet()
+        sender.say(proto.BEGIN, messages.pack_begin(messages.Begin(TOKEN, "xxh3", 1, 5)))
+        tokens.append(sender.hear().payload)
+        sender.file(b"..", flags=messages.EAGER)
+        assert _fate(sender).status == messages.REFUSED
+
+    def again(sender: Returning) -> None:
+        _back(1, tokens[0])(sender)
+        sender.small(b"other")
+        sender.finish()
+
+    code, events = meet(out, cut, again, retry_for=PATIENCE)
+    assert (code, _counted(events)) == (5, (1, 1))
+
+
+@pytest.mark.parametrize("first", ["in the way", "damaged"])
+def test_a_file_counts_as_what_it_comes_to_in_the_end(out: Path, first: str) -> None:
+    def cut(sender: Returning) -> None:
+        sender.begin()
+        if first == "in the way":
+            (out / "f").write_bytes(b"mine")
+            sender.small(b"f", BODY)
+            assert _fate(sender).status == messages.REFUSED
+            (out / "f").unlink()
+        else:
+            sender.small(b"f", BODY, digest=bytes(16))
+            assert _fate(sender).status == messages.DAMAGED
+
+    def again(sender: Returning) -> None:
+        sender.begin()
+        sender.small(b"f", BODY)
+        sender.finish()
+
+    code, events = meet(out, cut, again, retry_for=PATIENCE)
+    assert (code, _counted(events)) == (0, (1, 0))
+    assert (out / "f").read_bytes() == BODY
+
+
+def test_a_failure_is_not_forgotten_with_a_sender_that_does_not_come_to_its_end_twice(out: Path) -> None:
+    (out / "f").write_bytes(b"mine")
+
+    def no_goodbye(sender: Returning) -> None:
+        sender.begin()
+        sender.small(b"f", BODY)
+        sender.say(proto.FINISH, messages.pack_counts(messages.Counts(1, 0, 0)))
+        while sender.hear().kind != proto.SUMMARY:
+            pass
+
+    def nothing(sender: Returning) -> None:
+        sender.begin()
+        sender.sock.shutdown(socket.SHUT_RDWR)
+
+    code, events = meet(out, no_goodbye, nothing, retry_for=0.2)
+    assert (code, events[-1].facts["message"]) == (2, "f: it exists already")
+
+
+def test_a_tally_forgets_what_comes_again_and_nothing_else() -> None:
+    tally = WalkTally()
+    tally.note_new([1, 10])
+    tally.note(is_file=False, status=messages.REFUSED, name=b"d", why="no")
+    tally.note(is_file=True, status=messages.REFUSED, name=b"d/e", why="no")
+    tally.note(is_file=True, status=messages.DAMAGED, size=5, name=b"f", why="wrong")
+    tally.note(is_file=True, status=messages.IDENTICAL, size=100)
+    whole = (tally.files, tally.delivered, tally.failed, tally.damaged, tally.size)
+    assert whole == (5, 3, 2, 1, 111)
+    kept = [tally.up_to(settled) for settled in range(7)]
+    assert [one.files for one in kept] == [0, 2, 3, 3, 4, 5, 5]
+    assert [one.failed for one in kept] == [0, 1, 1, 1, 2, 2, 2]
+    assert [one.damaged for one in kept] == [0, 0, 0, 0, 1, 1, 1]
+    assert [one.size for one in kept] == [0, 1, 11, 11, 11, 111, 111]
+    assert (tally.files, tally.delivered, tally.failed, tally.damaged, tally.size) == whole
+    again = kept[4]
+    again.note(is_file=True, status=messages.OK, size=100)
+    assert (again.files, again.size, again.up_to(4).files) == (5, 111, 4)
