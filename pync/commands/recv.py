@@ -64,6 +64,7 @@ class Sender(NamedTuple):
 
     reception: Reception
     partner: Partner
+    seat: Seat  # one of its connections at a time
 
 
 class Receiving(Exchange):
@@ -80,7 +81,7 @@ class Receiving(Exchange):
         self._place = place
         self._made = made
         self._known: dict[bytes, Sender] = {}
-        self._seat = Seat(loop)
+        self._seat = Seat()  # of the only sender
         self._asking = allocate_lock()
         self._asks = place.is_default and not options.yes and ask.at_terminal()
 
@@ -118,28 +119,32 @@ class Receiving(Exchange):
 
     async def _session(self, channel: Channel, *, alone: bool) -> Tally:
         """One sender's connection; raises Busy, CutAtTheEnd, Lost and the rest."""
-        wire = self.wire(channel)
+        wire, seat = self.wire(channel), self._seat
         try:
             await shake(wire, proto.RECEIVES, self._secret)
             frame = await wire.frame()
             if frame.kind != proto.BEGIN:
                 raise proto.ProtocolError("the peer sent something out of turn")
             begin = messages.parse_begin(frame.payload)
-            if alone:
-                await self._seat.take(begin.token, wire)
-            return await self._receive(wire, begin, alone=alone)
+            if not alone:
+                seat = self._sender(begin.token).seat
+            await seat.take(begin.token, wire)
+            if alone and begin.token not in self._known:
+                self._known.clear()  # an earlier sender is gone for good
+            return await self._receive(wire, begin)
         except BaseException as error:
             explain(wire, error)
             raise
         finally:
-            self._seat.leave(wire)
+            seat.leave(wire)
 
-    async def _receive(self, wire: Wire, begin: messages.Begin, *, alone: bool) -> Tally:
-        if begin.token not in self._known:
-            if alone:
-                self._known.clear()  # an earlier sender is gone for good
-            self._known[begin.token] = Sender(self._reception(), self.partner())
-        reception, partner = self._known[begin.token]
+    def _sender(self, token: bytes) -> Sender:
+        if token not in self._known:
+            self._known[token] = Sender(self._reception(), self.partner(), Seat())
+        return self._known[token]
+
+    async def _receive(self, wire: Wire, begin: messages.Begin) -> Tally:
+        reception, partner, _ = self._sender(begin.token)
         if begin.size != messages.UNKNOWN_SIZE:
             partner.total = begin.size
         to_stdout = begin.paths == 1 and not begin.name and self._options.output in (None, "-")
@@ -156,7 +161,7 @@ class Receiving(Exchange):
         finally:
             self.end(wire)
             self.progressed = reception.progressed
-        del self._known[begin.token]
+        self._known.pop(begin.token, None)
         self.summarise(reception.tally, partner, wire.channel.peer)
         return reception.tally
 

@@ -131,7 +131,7 @@ class Sending(Exchange):
         alone = self._wanted == 1
         if not alone and self._walk.uses_stdin:
             raise LocalError("stdin can be sent to one receiver only")
-        self._seat = Seat(self._loop)
+        self._seat = Seat()
         self._only, self._partner = self._delivery(), self.partner()
         await self.host(self._one if alone else self._each, self._wanted)
 

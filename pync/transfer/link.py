@@ -87,6 +87,10 @@ class Link:
     def doom(self, error: PyncError) -> None:
         """Whoever waits here, now or next, raises `error`: the other end is back on a new connection."""
         self._doomed = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Whoever waits here looks again at what it waits for."""
         self._ready.set()
 
     async def pause(

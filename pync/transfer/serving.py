@@ -40,11 +40,11 @@ class CutAtTheEnd(Lost):
 
 
 class Seat:
-    """The one other end of a run. It is known by its token: on a new connection it takes its place again."""
+    """For one at a time, known by its token: on a new connection it takes its place again."""
 
-    def __init__(self, loop: Loop) -> None:
-        self._free = loop.flag()
+    def __init__(self) -> None:
         self._wire: Wire | None = None
+        self._waiting: list[Wire] = []
         self.token = b""
 
     @property
@@ -54,19 +54,29 @@ class Seat:
 
     async def take(self, token: bytes, wire: Wire) -> None:
         """Sit down; raises Busy when somebody else sits there."""
-        while self._wire is not None:
+        while self._wire is not None and self._wire is not wire:
             if token != self.token:
                 raise Busy
             self._wire.doom(Lost("the other end came back on a new connection"))
-            await self._free.wait()
+            await self.wait(wire)
         self.token, self._wire = token, wire
-        self._free.clear()
+
+    async def wait(self, wire: Wire) -> None:
+        """Until something changed here; the other end hears that we live."""
+        self._waiting.append(wire)
+        await wire.pause(read=False, write=False, patient=True)
 
     def leave(self, wire: Wire) -> None:
         """Idempotent."""
         if self._wire is wire:
             self._wire = None
-            self._free.set()
+            self.changed()
+
+    def changed(self) -> None:
+        """Whoever waits looks again, in the order in which they came."""
+        waiting, self._waiting = self._waiting, []
+        for wire in waiting:
+            wire.wake()
 
 
 class Serving:

@@ -14,14 +14,13 @@ from pync.proto import transfer_messages as messages
 from pync.transfer import digests
 from pync.transfer.intake import Intake
 from pync.transfer.root import Refused
+from pync.transfer.serving import Busy, Seat
 from pync.transfer.sink import Onward, Output, Sink, StreamSink, elsewhere
-from pync.transfer.wire import Lost, Wire
+from pync.transfer.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
-
-    from pync.loop import Flag
 else:
     from pync.lean import NamedTuple
 
@@ -61,32 +60,16 @@ class Log:
         self.next, self.size, self.hasher = number + 1, 0, None
 
 
-class Turn:
-    """One connection at a time; the others wait, and say that they live."""
+class Turn(Seat):
+    """A seat that everybody gets who waits for it."""
 
-    def __init__(self) -> None:
-        self._holder: Wire | None = None
-        self._token = b""
-        self._waiting: list[Flag] = []
-
-    async def take(self, wire: Wire, token: bytes) -> None:
-        """Wait for the turn. A sender that comes back takes it from its old connection."""
-        while self._holder is not None and self._holder is not wire:
-            if token == self._token:
-                self._holder.doom(Lost("the other end came back on a new connection"))
-            free = wire.loop.flag()
-            self._waiting.append(free)
-            while not await free.wait(wire.loop.now() + wire.limits.keepalive):
-                wire.keepalive()
-        self._holder, self._token = wire, token
-
-    def leave(self, wire: Wire) -> None:
-        """Idempotent."""
-        if self._holder is wire:
-            self._holder = None
-            waiting, self._waiting = self._waiting, []
-            for free in waiting:
-                free.set()
+    async def take(self, token: bytes, wire: Wire) -> None:
+        """Wait for the turn."""
+        while True:
+            try:
+                return await super().take(token, wire)
+            except Busy:
+                await self.wait(wire)
 
 
 class Shared:
@@ -122,7 +105,7 @@ class Streamed:
         if self.log is not None:
             return self.log
         shared, mine = self._shared, self._before
-        await shared.turn.take(self._wire, self._token)
+        await shared.turn.take(self._token, self._wire)
         if mine is not None and self._token in mine.owners:
             self.log = mine
             self._due = sum(number >= self._start for number in mine.whole)
