@@ -114,7 +114,7 @@ class View:
                 self._digests[str(facts.get("peer") or "")] = facts["digest"]
             if kind == "file" and not facts.get("name") and self._shares_terminal:
                 self._last_words = False  # a stream went there: figures would stand in the middle of it
-            if (kind == "summary" and self._last_words) or (kind == "closed" and self._progress.used):
+            if (kind == "summary" and self._last_words) or (kind == "closed" and self._ends_the_line(facts)):
                 needed = 0  # whoever watches the live line gets its last figures
                 self._progress.forget()
         if kind == "summary" and "files" in facts:
@@ -128,6 +128,15 @@ class View:
         if kind == "file":
             self._told = lines[-1]
         self._lines(lines)
+
+    def _ends_the_line(self, closed: dict[str, Any]) -> bool:
+        """Whether the end of a connection is the last word on what the live line showed.
+
+        A transfer that came to its end has a summary.
+        """
+        if self.command in ("send", "recv") and not closed.get("reason"):
+            return False
+        return self._progress is not None and self._progress.used
 
     def _with_digest(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The summary of one file says its digest too, unless -v has said it with the file."""

@@ -59,6 +59,25 @@ class Partner:
         self.total: int | None = None  # bytes of files that will be, if that is known
 
 
+class Connection:
+    """`with` it, the wire over one connection of an Exchange, which hears of its beginning and its end."""
+
+    def __init__(self, exchange: Exchange, wire: Wire) -> None:
+        self._exchange = exchange
+        self._wire = wire
+        self._begin = wire.loop.now()
+
+    def __enter__(self) -> Wire:
+        self._exchange.opened(self._wire)
+        return self._wire
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        why = ""
+        if error is not None:
+            why = error.message if isinstance(error, PyncError) else "stopped"
+        self._exchange.closed(self._wire, self._wire.loop.now() - self._begin, why)
+
+
 class Exchange(ABC):
     """One run, with one other end or several: its wires, and what was moved over those that are gone."""
 
@@ -121,14 +140,23 @@ class Exchange(ABC):
 
     # --- one connection ------------------------------------------------------------------------------
 
-    def wire(self, channel: Channel) -> Wire:
-        """The wire over a new connection, which is announced."""
-        self._report(Event("connected", channel.facts()))
+    def connection(self, channel: Channel) -> Connection:
+        """A new one: gives the wire over it, and tells of its beginning and its end."""
         idle = self._shared.idle_timeout
         wire = Wire(self._loop, channel, duplex=self.duplex, limits=self.limits, idle=idle)
         if self._shared.rate is not None:
             wire.bucket = TokenBucket(self._shared.rate)
-        return wire
+        return Connection(self, wire)
+
+    def opened(self, wire: Wire) -> None:
+        """The connection is there."""
+        self._report(Event("connected", wire.channel.facts()))
+
+    def closed(self, wire: Wire, seconds: float, why: str) -> None:
+        """It is over, after so many seconds; `why` is empty for a clean end."""
+        self.end(wire)
+        facts = {"sent": 0, "received": 0, self.way: _bodies(wire), "seconds": round(seconds, 3)}
+        self._report(Event("closed", {**wire.channel.facts(), **facts, "reason": why}))
 
     def partner(self) -> Partner:
         """A new one, who is here as of now."""

@@ -119,7 +119,14 @@ class Receiving(Exchange):
 
     async def _session(self, channel: Channel, *, alone: bool) -> Tally:
         """One sender's connection; raises Busy, CutAtTheEnd, Lost and the rest."""
-        wire, seat = self.wire(channel), self._seat
+        with self.connection(channel) as wire:
+            reception, partner, _ = await self._served(wire, alone=alone)
+        self.summarise(reception.tally, partner, channel.peer)
+        return reception.tally
+
+    async def _served(self, wire: Wire, *, alone: bool) -> Sender:
+        """The sender that is there, once it has come to its end."""
+        seat = self._seat
         try:
             await shake(wire, proto.RECEIVES, self._secret)
             frame = await wire.frame()
@@ -131,7 +138,10 @@ class Receiving(Exchange):
             await seat.take(begin.token, wire)
             if alone and begin.token not in self._known:
                 self._known.clear()  # an earlier sender is gone for good
-            return await self._receive(wire, begin)
+            sender = self._sender(begin.token)
+            await self._receive(wire, begin, sender)
+            self._known.pop(begin.token, None)
+            return sender
         except BaseException as error:
             explain(wire, error)
             raise
@@ -143,8 +153,8 @@ class Receiving(Exchange):
             self._known[token] = Sender(self._reception(), self.partner(), Seat())
         return self._known[token]
 
-    async def _receive(self, wire: Wire, begin: messages.Begin) -> Tally:
-        reception, partner, _ = self._sender(begin.token)
+    async def _receive(self, wire: Wire, begin: messages.Begin, sender: Sender) -> None:
+        reception, partner, _ = sender
         if begin.size != messages.UNKNOWN_SIZE:
             partner.total = begin.size
         to_stdout = begin.paths == 1 and not begin.name and self._options.output in (None, "-")
@@ -159,11 +169,7 @@ class Receiving(Exchange):
                 raise CutAtTheEnd(reception.finished) from None
             raise
         finally:
-            self.end(wire)
             self.progressed = reception.progressed
-        self._known.pop(begin.token, None)
-        self.summarise(reception.tally, partner, wire.channel.peer)
-        return reception.tally
 
     progressed = False
 

@@ -93,17 +93,15 @@ class Sending(Exchange):
         self, channel: Channel, delivery: Delivery, partner: Partner, claim: Claim | None = None
     ) -> None:
         delivery.progressed = False
-        wire = self.wire(channel)
-        await self._shake(wire)
-        partner.total = self._size
-        self.begin(wire, partner)
-        try:
-            await Outgoing(delivery, wire).run(claim)
-        except BaseException as error:
-            explain(wire, error)
-            raise
-        finally:
-            self.end(wire)
+        with self.connection(channel) as wire:
+            await self._shake(wire)
+            partner.total = self._size
+            self.begin(wire, partner)
+            try:
+                await Outgoing(delivery, wire).run(claim)
+            except BaseException as error:
+                explain(wire, error)
+                raise
 
     def _delivery(self) -> Delivery:
         terms = SendTerms(self._options.checksum, self._options.compress, self._options.no_resume)

@@ -140,12 +140,10 @@ class Serving:
         if self._tries <= -GUESSES_BESIDE:
             return  # unheard; the Host closes it
         self._active += 1
-        begin = self._loop.now()
         outcome: Tally | PyncError
         try:
             outcome = await self._handle(channel)
         except PyncError as error:
-            self._told(channel, begin, error)
             outcome = error
         finally:
             self._active -= 1
@@ -167,10 +165,6 @@ class Serving:
             self._no_longer_away(here)
         self._here[channel] = token
         self._begun.set()
-
-    def _told(self, channel: Channel, begin: float, error: PyncError) -> None:
-        facts = {"sent": 0, "received": 0, "seconds": round(self._loop.now() - begin, 3)}
-        self._report(Event("closed", {**channel.facts(), **facts, "reason": error.message}))
 
     def _stranger(self, error: PyncError) -> None:
         from pync.proto.secret import WrongSecret

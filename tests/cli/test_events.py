@@ -48,8 +48,8 @@ def test_events_of_a_transfer(processes: Processes, tmp_path: Path) -> None:
     done = processes.run("send", "--json", f"127.0.0.1:{receiver.port}", str(source))
     served = receiver.wait()
     assert (done.code, served.code) == (0, 0)
-    assert {"file", "summary"} <= set(events(done.err))
-    assert {"listening", "file", "summary"} <= set(events(served.err))
+    assert {"connected", "file", "closed", "summary"} <= set(events(done.err))
+    assert {"listening", "connected", "file", "closed", "summary"} <= set(events(served.err))
 
 
 def test_events_of_a_scan(processes: Processes) -> None:

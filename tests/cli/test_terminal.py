@@ -145,6 +145,21 @@ def test_each_receiver_has_its_final_figures(processes: Processes, tmp_path: Pat
     assert child.exitstatus == 0
 
 
+def test_a_live_line_of_a_transfer_gives_way_to_its_summary_alone(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(pattern(3_000_000))
+    receiver = processes.listen("127.0.0.1:0", "-o", f"{tmp_path}/copy", command="recv")
+    command = f"exec {PYNC} send --rate 5M 127.0.0.1:{receiver.port} {tmp_path}/file"
+    with on_terminal(command, columns=200) as child:
+        child.expect(r" \d+ %  ")
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert "closed" not in child.before
+        assert "1 file, 2.9 MiB" in child.before
+    assert (child.exitstatus, receiver.wait().code) == (0, 0)
+
+
 def test_a_transfer_in_the_background_draws_nothing(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(pattern(3_000_000))
     receiver = processes.listen("127.0.0.1:0", "-o", f"{tmp_path}/copy", command="recv")

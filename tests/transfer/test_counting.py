@@ -141,6 +141,41 @@ def test_an_unreadable_file_is_counted_once_over_two_connections(
     assert [failed for _, failed in _summaries(result)] == [1, 1]
 
 
+# --- connections -------------------------------------------------------------------------------------
+
+
+def _closed(events: list[Event], kind: str = "closed") -> list[tuple[int, int, str]]:
+    """(sent, received, reason) of each connection."""
+    facts = [event.facts for event in events if event.kind == kind]
+    return [(one["sent"], one["received"], one.get("reason", "")) for one in facts]
+
+
+@pytest.mark.parametrize("options", [{}, {"secret": "a b"}, {"tls": True}], ids=["plain", "secret", "tls"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["recv-listens", "send-listens"])
+def test_a_connection_that_is_over_says_how_much_went_over_it(
+    top: Path, out: Path, options: dict[str, Any], reverse: bool
+) -> None:
+    (top / "c").write_bytes(pattern(1_100_000))
+    caller = {**options, "tls_insecure": True} if "tls" in options else options
+    theirs = (options, caller) if reverse else (caller, options)
+    result = transfer([top], out, send_with=theirs[0], recv_with=theirs[1], reverse=reverse)
+    assert result.codes == (0, 0)
+    assert _closed(result.send_events) == [(1_100_002, 0, "")]
+    assert _closed(result.recv_events) == [(0, 1_100_002, "")]
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["recv-listens", "send-listens"])
+def test_what_went_over_all_connections_is_the_whole(top: Path, out: Path, reverse: bool) -> None:
+    (top / "c").write_bytes(pattern(3_000_000))
+    result = transfer([top], out, fault=Fault("cut", 1_500_000, not reverse), reverse=reverse)
+    assert result.codes == (0, 0)
+    for events in (result.send_events, result.recv_events):
+        (cut, clean), ((sent, received, _),) = _closed(events), _closed(events, "summary")
+        assert (cut[0] + clean[0], cut[1] + clean[1]) == (sent, received)
+        assert cut[0] + cut[1] > 1_000_000
+        assert (bool(cut[2]), clean[2]) == (True, "")
+
+
 # --- entries that come once more after a cut ---------------------------------------------------------
 
 
