@@ -180,19 +180,24 @@ class Exchange(ABC):
         if self._serving is not None:
             self._serving.welcome(wire.channel, token)
 
+    def expects(self, token: bytes) -> bool:
+        """Whether the other end with that token is here, or was cut and may come back to us."""
+        return self._serving is not None and self._serving.expects(token)
+
     async def host(
         self,
         handle: Callable[[Channel], Awaitable[Tally]],
         wanted: int | None,
         tell: Callable[[Host], None] | None = None,
+        gone: Callable[[bytes], None] = lambda _token: None,
     ) -> None:
         """Listen and `handle` so many clients. Raises what went wrong.
 
-        `tell`: says what to type at the other end, in place of the host.
+        `tell`: says what to type at the other end, in place of the host. `gone`: see Serving.
         """
         loop, options, report = self._loop, self._shared, self._report
         serving = self._serving = Serving(
-            loop, report, handle, wanted=wanted, retry_for=options.retry_for, tries=options.tries
+            loop, report, handle, gone, wanted=wanted, retry_for=options.retry_for, tries=options.tries
         )
         settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
         host = open_host(loop, options, report, settings, tls, serving, commands=tell is None)

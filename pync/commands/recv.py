@@ -79,6 +79,7 @@ class Receiving(Exchange):
         super().__init__(loop, options, report, secret, several=not options.connect and self._wanted != 1)
         self._options = options
         self._place = place
+        place.shared.expected = self.expects
         self._made = made
         self._known: dict[bytes, Sender] = {}
         self._seat = Seat()  # of the only sender
@@ -140,7 +141,6 @@ class Receiving(Exchange):
                 self._known.clear()  # an earlier sender is gone for good
             sender = self._sender(begin.token)
             await self._receive(wire, begin, sender)
-            self._known.pop(begin.token, None)
             return sender
         except BaseException as error:
             explain(wire, error)
@@ -187,7 +187,12 @@ class Receiving(Exchange):
                 self._serving.fail(closed)
                 raise Busy from None
 
-        await self.host(handle, self._wanted, self._tell_code if self._made else None)
+        await self.host(handle, self._wanted, self._tell_code if self._made else None, self._gone)
+
+    def _gone(self, token: bytes) -> None:
+        """That sender is not here, and not expected back any more."""
+        self._known.pop(token, None)
+        self._place.shared.changed()
 
     def _tell_code(self, host: Host | None) -> None:
         """The code we made up, and what to type at the other end. Said once, never repeated in any event."""

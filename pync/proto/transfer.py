@@ -53,7 +53,7 @@ tells the
    that was cut must come again from the first entry that is not settled, or, from a sender that was started
    anew, from the very first: the receiver compares it and writes only what follows. Where it differs, the
    entry is damaged. Two senders to one such output take turns; the second waits, with its body or for its
-   ANSWER.
+   ANSWER, also while the first one was cut and may come back.
 """
 
 from __future__ import annotations

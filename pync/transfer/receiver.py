@@ -92,7 +92,7 @@ class Incoming:
         try:
             await self._entries()
         finally:
-            self._of.place.shared.turn.leave(wire)
+            self._of.place.shared.leave(wire)
             self._filing.small_files.drop()
             if self._root is not None:
                 self._root.close()

@@ -84,7 +84,8 @@ class Serving:
 
     `handle` gives the Tally of a transfer that came to its end; raises Lost when the connection broke, Busy
     when the client was turned away. It calls `welcome` once a client has shown that it is one. Until then it
-    is a stranger: it counts for nothing, and does no harm to those who are here or expected back.
+    is a stranger: it counts for nothing, and does no harm to those who are here or expected back. `gone` is
+    told each token that is neither any more.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Serving:
         loop: Loop,
         report: Report,
         handle: Callable[[Channel], Awaitable[Tally]],
+        gone: Callable[[bytes], None],
         *,
         wanted: int | None,
         retry_for: float,
@@ -100,6 +102,7 @@ class Serving:
         self._loop = loop
         self._report = report
         self._handle = handle
+        self._gone = gone
         self._wanted = wanted
         self._retry_for = retry_for
         self._tries = tries
@@ -156,14 +159,20 @@ class Serving:
             self._cut(token, outcome)
         else:
             self._unserved(outcome)
+        if token is not None and not self.expects(token):
+            self._gone(token)
         self._settle()
+
+    def expects(self, token: bytes) -> bool:
+        """Whether the client with that token is here or may come back."""
+        return token in self._away or token in self._here.values()
 
     def welcome(self, channel: Channel, token: bytes) -> None:
         """The client behind `channel` is no stranger; `token` is how it is known on every connection."""
         # where one is wanted, whoever was expected back has been replaced
-        for here in list(self._away) if self._wanted == 1 else [token]:
-            self._no_longer_away(here)
         self._here[channel] = token
+        for known in list(self._away) if self._wanted == 1 else [token]:
+            self._no_longer_away(known)
         self._begun.set()
 
     def _stranger(self, error: PyncError) -> None:
@@ -232,6 +241,8 @@ class Serving:
         timer = self._away.pop(token, None)
         if timer is not None:
             timer.cancel()
+            if not self.expects(token):
+                self._gone(token)
 
 
 def verdict(tally: Tally) -> None:

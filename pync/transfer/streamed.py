@@ -1,5 +1,5 @@
 """Entries that go to stdout or a device, where nothing can be taken back: one sender at a time, and no byte
-twice, left out or in the middle of something else.
+twice, left out or in the middle of something else. Who was cut keeps its turn as long as it may come back.
 
 A Log remembers what the output has of a delivery that is not finished. Whoever comes next - the same sender
 after a cut, or the one that was started again - must begin with the very same bytes: they are compared, not
@@ -7,6 +7,8 @@ written, and what follows is. Anything else is refused, as damage.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from pync.errors import IntegrityError
 from pync.proto import transfer as proto
@@ -60,25 +62,29 @@ class Log:
         self.next, self.size, self.hasher = number + 1, 0, None
 
 
-class Turn(Seat):
-    """A seat that everybody gets who waits for it."""
+class Shared(Seat):
+    """An output that all senders of a run share, in turn. `several`: one delivery may follow another."""
+
+    def __init__(self, *, several: bool) -> None:
+        super().__init__()
+        self.several = several
+        self.log = Log()
+        self.expected: Callable[[bytes], bool] = lambda _token: False  # whether that sender may come back
 
     async def take(self, token: bytes, wire: Wire) -> None:
         """Wait for the turn."""
         while True:
-            try:
-                return await super().take(token, wire)
-            except Busy:
-                await self.wait(wire)
+            if not self._kept_from(token):
+                try:
+                    return await super().take(token, wire)
+                except Busy:
+                    pass
+            await self.wait(wire)
 
-
-class Shared:
-    """An output that all senders of a run share. `several`: one delivery may follow another."""
-
-    def __init__(self, *, several: bool) -> None:
-        self.several = several
-        self.turn = Turn()
-        self.log = Log()
+    def _kept_from(self, token: bytes) -> bool:
+        """Whether the output is in the middle of what somebody else may go on with."""
+        owners = self.log.owners
+        return self.log.torn and token not in owners and any(map(self.expected, owners))
 
 
 class Streamed:
@@ -105,7 +111,7 @@ class Streamed:
         if self.log is not None:
             return self.log
         shared, mine = self._shared, self._before
-        await shared.turn.take(self._token, self._wire)
+        await shared.take(self._token, self._wire)
         if mine is not None and self._token in mine.owners:
             self.log = mine
             self._due = sum(number >= self._start for number in mine.whole)

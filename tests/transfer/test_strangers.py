@@ -166,8 +166,10 @@ class Stand:
     ) -> None:
         self.loop = loop
         self.events: list[Event] = []
+        self.gone: list[bytes] = []
+        handles = self._handle, self.gone.append
         self.serving = Serving(
-            loop, self.events.append, self._handle, wanted=wanted, retry_for=retry_for, tries=tries
+            loop, self.events.append, *handles, wanted=wanted, retry_for=retry_for, tries=tries
         )
         self.run = loop.spawn(self.serving.finish(None))
         self.run.on_done(lambda _task: None)  # `verdict` looks at its failure, perhaps later
@@ -215,6 +217,8 @@ def test_each_one_who_was_cut_has_a_deadline_of_its_own(loop: Loop) -> None:
         while stand.serving._away:  # private: nothing else tells that a deadline has passed
             await loop.sleep_until(loop.now() + 0.01)
         assert not stand.run.done  # b is here
+        assert stand.gone == [b"c", b"a"]
+        assert [stand.serving.expects(token) for token in (b"a", b"b", b"c")] == [False, True, False]
         await stand.ends(back, Tally())
         error = await stand.verdict()
         assert error is not None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from tests.harness import PATIENCE
 from tests.transfer.test_hostile import Sender, receive
-from tests.transfer.test_sender_out_of_turn import BODY, Returning
+from tests.transfer.test_sender_out_of_turn import BODY, DIGEST, ELSEWHERE, Returning
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -60,3 +61,90 @@ def test_a_sender_takes_over_from_its_old_connection_that_nobody_saw_break(
     there = os.read(pipe, 1000) if where else (out / "f").read_bytes() + (out / "g").read_bytes()
     assert (code, there) == (0, BODY + b"another")
     assert "the other end came back on a new connection" in [e.facts.get("reason") for e in events]
+
+
+# --- one output, which is in the middle of something -------------------------------------------------
+
+OTHER = b"another stream"
+
+
+def _half(first: Sender, pipe: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """The connection of a sender that is cut when a part of its stream is in the pipe; recv knows of it."""
+    sender = _comes(first)
+    sender.file()
+    sender.answer()
+    sender.say(proto.RUN, messages.pack_run(20))
+    sender.raw(BODY[:20])
+    assert select.select([pipe], [], [], PATIENCE)[0]
+    meanwhile()
+    sender.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(EOFError):
+        sender.until_gone()
+
+
+def _rest(first: Sender) -> None:
+    sender = _comes(first)
+    sender.file()
+    assert sender.answer().offset == 20
+    sender.match(0, equal=True)
+    sender.say(proto.RUN, messages.pack_run(len(BODY) - 20))
+    sender.raw(BODY[20:])
+    sender.say(proto.END, messages.pack_end(messages.End(messages.WHOLE, len(BODY), DIGEST)))
+    assert sender.finish() == {}
+
+
+def _waits(sender: Sender, how: str) -> None:
+    sender.begin()
+    if how == "inline":
+        sender.small(b"g", OTHER)
+        return
+    kind, size = (messages.FILE, len(OTHER)) if how == "eager" else (messages.STREAM, messages.UNKNOWN_SIZE)
+    sender.entry(messages.Entry(kind, b"g", 0o644, size=size, flags=messages.EAGER))
+    Returning.body(sender, OTHER)
+
+
+@pytest.mark.parametrize("how", ["inline", "eager", "stream"])
+@pytest.mark.parametrize("comes", ["before the cut", "after the cut"])
+def test_a_sender_waits_its_turn_while_the_one_before_may_come_back(
+    out: Path, pipe: int, how: str, comes: str
+) -> None:
+    def attack(second: Sender) -> None:
+        if comes == "before the cut":
+            _half(second, pipe, lambda: _waits(second, how))
+        else:
+            _half(second, pipe)
+            _waits(second, how)
+        _rest(second)
+        assert second.finish() == {}
+
+    code, _ = receive(out, attack, output=str(out / "fifo"), count=2, retry_for=PATIENCE)
+    assert (code, os.read(pipe, 1000)) == (0, BODY + OTHER)
+
+
+def test_the_wait_for_one_that_never_comes_back_ends_with_a_refusal(out: Path, pipe: int) -> None:
+    def attack(second: Sender) -> None:
+        _half(second, pipe)
+        _waits(second, "eager")
+        (done,) = second.finish().values()
+        assert (done.status, done.reason) == (messages.DAMAGED, ELSEWHERE)
+
+    code, events = receive(out, attack, output=str(out / "fifo"), count=2, retry_for=0.3)
+    assert (code, os.read(pipe, 1000)) == (4, BODY[:20])
+    assert events[-1].kind == "error"
+
+
+def test_a_sender_that_waits_may_come_back_on_a_new_connection_and_waits_on(out: Path, pipe: int) -> None:
+    def attack(first: Sender) -> None:
+        first.begin()
+        first.entry(messages.Entry(messages.FILE, b"g", 0o644, size=len(OTHER)))
+        assert first.hear().kind == proto.ANSWER
+        old = _comes(first)
+        old.small(b"f", BODY)
+        new = _comes(first)  # READY is not said before the old one has left
+        new.small(b"f", BODY)
+        Returning.body(first, OTHER)
+        assert first.finish() == {}
+        assert new.finish() == {}
+
+    code, _ = receive(out, attack, output=str(out / "fifo"), count=2, retry_for=PATIENCE)
+    assert (code, os.read(pipe, 1000)) == (0, OTHER + BODY)
