@@ -51,9 +51,10 @@ tells the
    entries that one settled, directories left out: the first entry that comes again is the one after those.
 8. Streams. What the receiver writes to a pipe or a device cannot be taken back. What is there of a delivery
    that was cut must come again from the first entry that is not settled, or, from a sender that was started
-   anew, from the very first: the receiver compares it and writes only what follows. Where it differs, the
-   entry is damaged. Two senders to one such output take turns; the second waits, with its body or for its
-   ANSWER, also while the first one was cut and may come back.
+   anew, from the very first: the receiver compares it and writes only what follows. It asks for the whole
+   body where it has a digest of another kind than the one in BEGIN. Where something differs, the entry is
+   damaged. Two senders to one such output take turns; the second waits, with its body or for its ANSWER, also
+   while the first one was cut and may come back.
 """
 
 from __future__ import annotations

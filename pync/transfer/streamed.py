@@ -32,6 +32,7 @@ class Written(NamedTuple):
 
     size: int
     digest: bytes
+    checksum: str  # what kind of digest it is
 
 
 class Log:
@@ -46,6 +47,7 @@ class Log:
         self.next = 0  # the number of the entry that is being written, or that comes next
         self.size = 0  # bytes of it
         self.hasher: Any = None
+        self.checksum = ""  # what kind of hasher it is
         self.finished = False
 
     @property
@@ -161,14 +163,19 @@ class Streamed:
         """What is there comes again: compare it."""
         if entry.size not in (written.size, messages.UNKNOWN_SIZE):
             raise elsewhere()
-        digest = entry.digest
-        if not inline:
-            hasher, offset = digests.new(self._checksum), 0
+        same = written.checksum == self._checksum
+        check: Any = digests.new(written.checksum)
+        offset = 0
+        if inline:
+            check.update(entry.body)
+        else:
             if not self._intake.due:
-                offset = written.size
-                hasher = await self._agree(number, offset, _Known(written.digest))
-            digest = (await self._intake.read(Sink(hasher), offset, entry.size)).digest
-        if digest != written.digest:
+                if same:
+                    offset, check = written.size, _Known(written.digest)
+                await self._agree(number, offset, check)
+            hasher = check if same else _Both(digests.new(self._checksum), check)
+            await self._intake.read(Sink(hasher), offset, entry.size)
+        if check.digest() != written.digest:
             raise elsewhere()
 
     async def _append(self, output: Output, entry: messages.Entry, number: int, *, inline: bool) -> Written:
@@ -179,9 +186,11 @@ class Streamed:
         if size > entry.size:
             raise elsewhere()
         if not inline and not intake.due:
-            hasher, offset = await self._agree(number, size, log.hasher or hasher), size
+            if size and log.checksum == self._checksum:
+                offset, hasher = size, log.hasher
+            await self._agree(number, offset, hasher)
         if size and not offset:
-            check = digests.new(self._checksum)
+            check = digests.new(log.checksum)
             sink: StreamSink = Onward(output.channel, hasher, size, log.hasher.digest(), check)
         else:
             sink = StreamSink(output.channel, hasher, size)
@@ -189,18 +198,19 @@ class Streamed:
             if inline:
                 await sink.write(self._wire, memoryview(entry.body))
                 sink.idle()
-                written = Written(entry.size, entry.digest)
+                written = Written(entry.size, entry.digest, self._checksum)
             else:
                 end = await intake.read(sink, offset, entry.size)
-                written = Written(end.size, end.digest)
+                written = Written(end.size, end.digest, self._checksum)
         finally:
             if sink.size > size:
-                log.size, log.hasher, log.owners = sink.size, hasher, {self._token}
+                log.size, log.hasher, log.checksum = sink.size, hasher, self._checksum
+                log.owners = {self._token}
         log.ended(log.next, written)
         log.owners = {self._token}
         return written
 
-    async def _agree(self, number: int, size: int, hasher: Any) -> Any:
+    async def _agree(self, number: int, size: int, hasher: Any) -> None:
         """The sender has the same `size` bytes that `hasher` saw, and the body starts behind them."""
         wire = self._wire
         digest = hasher.digest() if size else b""
@@ -212,7 +222,6 @@ class Streamed:
             if not messages.parse_match(frame.payload).equal:
                 raise elsewhere()
         self._intake.due = True
-        return hasher
 
 
 class _Known:
@@ -226,3 +235,19 @@ class _Known:
 
     def update(self, data: Any) -> None:
         """Nothing follows but an empty body."""
+
+
+class _Both:
+    """A hasher that lets another one see the same: a sender may use another digest than the one before it."""
+
+    def __init__(self, hasher: Any, other: Any) -> None:
+        self._hasher = hasher
+        self._other = other
+
+    def digest(self) -> bytes:
+        value: bytes = self._hasher.digest()
+        return value
+
+    def update(self, data: Any) -> None:
+        self._hasher.update(data)
+        self._other.update(data)

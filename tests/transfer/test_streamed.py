@@ -65,6 +65,31 @@ def test_a_sender_that_is_started_again_goes_on_with_its_stream(
     assert done.out == path.read_bytes(), "no byte twice, none left out"
 
 
+@pytest.mark.parametrize("source", ["file", "pipe"])
+@pytest.mark.parametrize("change", [False, True], ids=["as it was", "other"])
+def test_a_stream_goes_on_although_its_sender_uses_another_digest_now(
+    processes: Processes, path: Path, source: str, change: bool
+) -> None:
+    whole = path.read_bytes()
+    receiver = processes.listen("-o", "-", f"{HERE}:0", command="recv")
+    for checksum in ("sha256", "xxh3"):  # twice: what is there is known by the digest of the last one
+        sender = _send(processes, receiver.port, path, "--checksum", checksum, *SLOW)
+        there = len(receiver.out)
+        receiver.until(lambda there=there: len(receiver.out) > there + 500_000, "a part of the stream")
+        sender.popen.send_signal(signal.SIGKILL)
+        sender.ends(10)
+    if change:
+        path.write_bytes(whole[:1000] + bytes(1000) + whole[2000:])
+    words = ("--checksum", "blake3")
+    if source == "file":
+        sent = _send(processes, receiver.port, path, *words).wait()
+    else:
+        sent = processes.pync("send", f"{HERE}:{receiver.port}", *words).finish(path.read_bytes())
+    received = receiver.wait()
+    assert (sent.code, received.code) == ((4, 4) if change else (0, 0))
+    assert _beginning(received.out, whole) if change else received.out == whole
+
+
 def test_a_listening_sender_that_is_started_again_goes_on_with_its_stream(
     processes: Processes, tmp_path: Path, path: Path
 ) -> None:
@@ -205,6 +230,7 @@ def _other(path: Path) -> None:
     ids=["as it was", "grown", "other"],
 )
 @pytest.mark.parametrize("size", [1000, 90_000, 1_500_000], ids=["inline", "eager", "asked"])
+@pytest.mark.parametrize("again", [(), ("--checksum", "blake3")], ids=["same digest", "another digest"])
 def test_several_files_to_stdout_from_a_sender_that_is_started_again(
     processes: Processes,
     tmp_path: Path,
@@ -212,6 +238,7 @@ def test_several_files_to_stdout_from_a_sender_that_is_started_again(
     size: int,
     change: Callable[[Path], None],
     codes: tuple[int, int],
+    again: tuple[str, ...],
 ) -> None:
     first = tmp_path / "first"
     first.write_bytes(pattern(size, 5))
@@ -222,7 +249,7 @@ def test_several_files_to_stdout_from_a_sender_that_is_started_again(
     sender.popen.send_signal(signal.SIGKILL)
     sender.ends(10)
     change(first)
-    sent = _send(processes, receiver.port, first, path).wait()
+    sent = _send(processes, receiver.port, first, path, *again).wait()
     received = receiver.wait()
     assert (sent.code, received.code) == codes
     assert received.out == whole if codes == (0, 0) else _beginning(received.out, whole)
