@@ -175,10 +175,9 @@ class Exchange(ABC):
 
     # --- meeting -------------------------------------------------------------------------------------
 
-    def met(self, wire: Wire, token: bytes) -> None:
-        """The other end is no stranger; `token` is how it is known on every connection."""
-        if self._serving is not None:
-            self._serving.welcome(wire.channel, token)
+    def met(self, wire: Wire, token: bytes, like: object = None) -> bytes:
+        """The other end is no stranger; see `Serving.welcome`."""
+        return self._serving.welcome(wire.channel, token, like) if self._serving is not None else b""
 
     def expects(self, token: bytes) -> bool:
         """Whether the other end with that token is here, or was cut and may come back to us."""
@@ -189,7 +188,7 @@ class Exchange(ABC):
         handle: Callable[[Channel], Awaitable[Tally]],
         wanted: int | None,
         tell: Callable[[Host], None] | None = None,
-        gone: Callable[[bytes], None] = lambda _token: None,
+        gone: Callable[[bytes, bytes], None] = lambda _token, _heir: None,
     ) -> None:
         """Listen and `handle` so many clients. Raises what went wrong.
 

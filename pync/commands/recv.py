@@ -160,7 +160,11 @@ class Receiving(Exchange):
         to_stdout = begin.paths == 1 and not begin.name and self._options.output in (None, "-")
         if to_stdout and kind_of(1) == "terminal":
             self._progress.stop()  # a live line would run through the data
-        self.met(wire, begin.token)
+        # A file keeps its name when its sender is started again; a nameless stream perhaps its size.
+        what = begin.name or begin.size
+        before = self.met(wire, begin.token, (wire.channel.facts().get("address"), begin.paths, what))
+        if before and what != messages.UNKNOWN_SIZE:
+            self._place.shared.inherit(before, begin.token)
         self.begin(wire, partner)
         try:
             await Incoming(reception, wire, begin).run()
@@ -189,10 +193,10 @@ class Receiving(Exchange):
 
         await self.host(handle, self._wanted, self._tell_code if self._made else None, self._gone)
 
-    def _gone(self, token: bytes) -> None:
+    def _gone(self, token: bytes, heir: bytes) -> None:
         """That sender is not here, and not expected back any more."""
         self._known.pop(token, None)
-        self._place.shared.changed()
+        self._place.shared.inherit(token, heir)
 
     def _tell_code(self, host: Host | None) -> None:
         """The code we made up, and what to type at the other end. Said once, never repeated in any event."""

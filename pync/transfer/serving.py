@@ -84,8 +84,11 @@ class Serving:
 
     `handle` gives the Tally of a transfer that came to its end; raises Lost when the connection broke, Busy
     when the client was turned away. It calls `welcome` once a client has shown that it is one. Until then it
-    is a stranger: it counts for nothing, and does no harm to those who are here or expected back. `gone` is
-    told each token that is neither any more.
+    is a stranger: it counts for nothing, and does no harm to those who are here or expected back.
+
+    One that was killed and started again has a new token, but is like the one that is expected back: the two
+    count as one. `gone` is told each token that is neither here nor expected any more, and that of its heir,
+    which was started in its place, or b"".
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Serving:
         loop: Loop,
         report: Report,
         handle: Callable[[Channel], Awaitable[Tally]],
-        gone: Callable[[bytes], None],
+        gone: Callable[[bytes, bytes], None],
         *,
         wanted: int | None,
         retry_for: float,
@@ -110,6 +113,8 @@ class Serving:
         self._active = 0  # connections, those of strangers included
         self._here: dict[Channel, bytes] = {}  # clients, with their tokens
         self._away: dict[bytes, Timer] = {}  # until when each is expected back, by token
+        self._likes: dict[bytes, object] = {}  # what those who are here or expected back are recognised by
+        self._heirs: dict[bytes, bytes] = {}  # of those expected back
         self._begun = loop.flag()  # the first client came, or the run failed
         self._over = loop.flag()
         self._failure: BaseException | None = None
@@ -159,21 +164,33 @@ class Serving:
             self._cut(token, outcome)
         else:
             self._unserved(outcome)
-        if token is not None and not self.expects(token):
-            self._gone(token)
+        if token is not None:
+            self._forget(token)
         self._settle()
 
     def expects(self, token: bytes) -> bool:
         """Whether the client with that token is here or may come back."""
         return token in self._away or token in self._here.values()
 
-    def welcome(self, channel: Channel, token: bytes) -> None:
-        """The client behind `channel` is no stranger; `token` is how it is known on every connection."""
-        # where one is wanted, whoever was expected back has been replaced
+    def welcome(self, channel: Channel, token: bytes, like: object = None) -> bytes:
+        """The client behind `channel` is no stranger; `token` is how it is known on every connection.
+
+        `like`: what it is recognised by when it was started again; None for nothing. The token it had then,
+        if it seems to be one that is expected back, else b"".
+        """
+        before = b""
+        if like is not None and not self.expects(token):
+            alike = (away for away in self._away if self._likes.get(away) == like and away not in self._heirs)
+            before = next(alike, b"")
+        if before:
+            self._heirs[before] = token
         self._here[channel] = token
+        self._likes[token] = like
+        # where one is wanted, whoever was expected back has been replaced
         for known in list(self._away) if self._wanted == 1 else [token]:
             self._no_longer_away(known)
         self._begun.set()
+        return before
 
     def _stranger(self, error: PyncError) -> None:
         from pync.proto.secret import WrongSecret
@@ -230,19 +247,29 @@ class Serving:
             if self._active > len(self._here):  # somebody is at the door, and it may be this one
                 self._away[token] = self._loop.call_later(AT_THE_DOOR, expired)
                 return
-            self._no_longer_away(token)
-            give_up()
+            heir = self._no_longer_away(token)
+            if not heir:
+                give_up()
             self._settle()
 
         self._no_longer_away(token)
         self._away[token] = self._loop.call_later(seconds, expired)
 
-    def _no_longer_away(self, token: bytes) -> None:
+    def _no_longer_away(self, token: bytes) -> bytes:
+        """The token of its heir, if it has one."""
+        heir = self._heirs.get(token, b"")
         timer = self._away.pop(token, None)
         if timer is not None:
             timer.cancel()
-            if not self.expects(token):
-                self._gone(token)
+            self._forget(token)
+        return heir
+
+    def _forget(self, token: bytes) -> None:
+        """Unless it is here or expected back."""
+        heir = self._heirs.pop(token, b"")
+        if not self.expects(token):
+            self._likes.pop(token, None)
+            self._gone(token, heir)
 
 
 def verdict(tally: Tally) -> None:

@@ -41,6 +41,7 @@ class Log:
     def __init__(self) -> None:
         # Tokens of senders whose confirmed entries are all here: who wrote last, and who has had the same.
         self.owners: set[bytes] = set()
+        self.heirs: set[bytes] = set()  # those who seem to be one of them, started again
         self.count = 0
         # By number. A sender is never more than WINDOW entries ahead of what it knows to be confirmed.
         self.whole: dict[int, Written] = {}
@@ -83,10 +84,16 @@ class Shared(Seat):
                     pass
             await self.wait(wire)
 
+    def inherit(self, owner: bytes, heir: bytes) -> None:
+        """The sender `heir`, or nobody (b""), was started in the place of `owner`."""
+        if heir and owner in self.log.owners | self.log.heirs:
+            self.log.heirs.add(heir)
+        self.changed()
+
     def _kept_from(self, token: bytes) -> bool:
         """Whether the output is in the middle of what somebody else may go on with."""
-        owners = self.log.owners
-        return self.log.torn and token not in owners and any(map(self.expected, owners))
+        may_go_on = self.log.owners | self.log.heirs
+        return self.log.torn and token not in may_go_on and any(map(self.expected, may_go_on))
 
 
 class Streamed:

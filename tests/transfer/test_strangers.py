@@ -7,11 +7,12 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pync.errors import IntegrityError, NetworkError, PyncError
-from pync.loop import Loop
+from pync.loop import Loop, Task
 from pync.proto.secret import WrongSecret
 from pync.report import Event
 from pync.transfer import serving
@@ -148,11 +149,13 @@ def test_a_sender_that_died_for_good_is_given_up_although_another_came(
 class Door:
     """Stands for the channel of one client. `end` is what its handler comes to."""
 
-    def __init__(self, stand: Stand, token: bytes) -> None:
+    def __init__(self, stand: Stand, token: bytes, like: str | None) -> None:
         self.ended = stand.loop.flag()
         self.outcome: Tally | PyncError = Tally()
         self.heard = False
-        self.token = token
+        self.token, self.like = token, like
+        self.before = b""
+        self.served: Task
 
     def facts(self) -> dict[str, str]:
         return {"peer": "somebody"}
@@ -167,31 +170,32 @@ class Stand:
         self.loop = loop
         self.events: list[Event] = []
         self.gone: list[bytes] = []
-        handles = self._handle, self.gone.append
-        self.serving = Serving(
-            loop, self.events.append, *handles, wanted=wanted, retry_for=retry_for, tries=tries
-        )
+        limits: dict[str, Any] = {"wanted": wanted, "retry_for": retry_for, "tries": tries}
+        self.serving = Serving(loop, self.events.append, self._handle, self._gone, **limits)
         self.run = loop.spawn(self.serving.finish(None))
         self.run.on_done(lambda _task: None)  # `verdict` looks at its failure, perhaps later
+
+    def _gone(self, token: bytes, heir: bytes) -> None:
+        self.gone.append(token + b">" + heir if heir else token)
 
     async def _handle(self, door: Door) -> Tally:
         door.heard = True
         if door.token:
-            self.serving.welcome(door, door.token)
+            door.before = self.serving.welcome(door, door.token, door.like)
         await door.ended.wait()
         if isinstance(door.outcome, Tally):
             return door.outcome
         raise door.outcome
 
-    def comes(self, token: bytes = b"") -> Door:
-        door = Door(self, token)
-        self.loop.spawn(self.serving.client(door))
+    def comes(self, token: bytes = b"", like: str | None = None) -> Door:
+        door = Door(self, token, like)
+        door.served = self.loop.spawn(self.serving.client(door))
         return door
 
     async def ends(self, door: Door, outcome: Tally | PyncError) -> None:
         door.outcome = outcome
         door.ended.set()
-        await self.loop.sleep_until(self.loop.now())
+        await door.served
 
     async def verdict(self) -> PyncError | None:
         try:
@@ -234,6 +238,43 @@ def test_one_that_is_back_before_its_cut_is_noticed_is_not_given_up(loop: Loop) 
         await stand.ends(old, Lost("cut"))
         await stand.ends(new, Tally())
         await stand.ends(stand.comes(b"b"), Tally())
+        assert await stand.verdict() is None
+
+    loop.run(work())
+
+
+def test_one_that_is_started_again_counts_once(loop: Loop) -> None:
+    async def work() -> None:
+        stand = Stand(loop, wanted=3, retry_for=0.05)
+        first, other = stand.comes(b"a", "it"), stand.comes(b"o", "it")
+        assert other.before == b""  # while a is here, it is another one
+        await stand.ends(other, Tally())
+        await stand.ends(first, Lost("killed"))
+        second = stand.comes(b"b", "it")
+        assert second.before == b"a"
+        assert stand.comes(b"c", "it").before == b"", "b is that one"
+        while stand.serving.expects(b"a"):
+            await loop.sleep_until(loop.now() + 0.01)
+        assert stand.gone == [b"o", b"a>b"]
+        assert not stand.run.done  # a is not missed: o is one of three, b and c are here
+        await stand.ends(second, Tally())
+        assert not stand.run.done
+        await stand.ends(stand.comes(b"d", "another"), Tally())
+        assert await stand.verdict() is None
+
+    loop.run(work())
+
+
+def test_one_that_comes_back_itself_is_another_than_the_one_like_it(loop: Loop) -> None:
+    async def work() -> None:
+        stand = Stand(loop, wanted=2)
+        await stand.ends(stand.comes(b"a", "it"), Lost("cut"))
+        alike = stand.comes(b"b", "it")
+        back = stand.comes(b"a", "it")
+        assert (alike.before, back.before) == (b"a", b"")
+        await stand.ends(alike, Tally())
+        assert not stand.run.done
+        await stand.ends(back, Tally())
         assert await stand.verdict() is None
 
     loop.run(work())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import socket
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
-from tests.harness import PATIENCE
+from tests.harness import PATIENCE, Process, Processes, pattern
 from tests.transfer.test_hostile import Sender, receive
 from tests.transfer.test_sender_out_of_turn import BODY, DIGEST, ELSEWHERE, Returning
 
@@ -94,7 +98,9 @@ def _rest(first: Sender) -> None:
 
 
 def _waits(sender: Sender, how: str) -> None:
-    sender.begin()
+    sender.greet()
+    sender.say(proto.BEGIN, messages.pack_begin(messages.Begin(os.urandom(16), "xxh3", 1, 5, b"g")))
+    assert sender.hear().kind == proto.READY
     if how == "inline":
         sender.small(b"g", OTHER)
         return
@@ -148,3 +154,90 @@ def test_a_sender_that_waits_may_come_back_on_a_new_connection_and_waits_on(out:
 
     code, _ = receive(out, attack, output=str(out / "fifo"), count=2, retry_for=PATIENCE)
     assert (code, os.read(pipe, 1000)) == (0, OTHER + BODY)
+
+
+# --- started again -----------------------------------------------------------------------------------
+
+LARGE = pattern(6_000_000)
+SLOW = ("--rate", "2M")  # in the middle when it is killed
+
+
+def _send(processes: Processes, port: int, *words: str | Path, piped: bytes | None = None) -> Process:
+    """One that reads what is piped, or sends files."""
+    line = ("send", f"127.0.0.1:{port}", *map(str, words))
+    if piped is None:
+        return processes.pync(*line, stdin=subprocess.DEVNULL)
+    reader, writer = os.pipe()
+    process = processes.pync(*line, stdin=reader)
+    os.close(reader)
+    threading.Thread(target=_feed, args=(writer, piped), daemon=True).start()
+    return process
+
+
+def _feed(writer: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
+        stream.write(data)
+
+
+def _kill(process: Process) -> None:
+    process.popen.send_signal(signal.SIGKILL)
+    assert process.ends(PATIENCE)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    return path
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    path = tmp_path / "other"
+    path.write_bytes(OTHER)
+    return path
+
+
+@pytest.mark.parametrize("secret", [(), ("--secret=7-otter-violin",)], ids=["plain", "secret"])
+def test_a_sender_that_is_killed_and_started_again_is_one_of_so_many(
+    processes: Processes, out: Path, large: Path, other: Path, secret: tuple[str, ...]
+) -> None:
+    words = ("--count", "2", "--retry-for", "1", "-v", "-o", f"{out}/", *secret, "127.0.0.1:0")
+    receiver = processes.listen(*words, command="recv", stdin=subprocess.DEVNULL)
+    doomed = _send(processes, receiver.port, large, *SLOW, *secret)
+    part = out / "large.part"
+    receiver.until(lambda: part.exists() and part.stat().st_size, "the first bytes")
+    _kill(doomed)
+    receiver.expect("closed [^\n]*before the transfer was complete")
+    again = _send(processes, receiver.port, large, "--rate", "3M", *secret)  # longer than --retry-for
+    assert again.wait().code == 0
+    assert not receiver.ends(0.001)
+    assert _send(processes, receiver.port, other, *secret).wait().code == 0
+    assert receiver.wait().code == 0
+    assert ((out / "large").read_bytes(), (out / "other").read_bytes()) == (LARGE, OTHER)
+
+
+@pytest.mark.parametrize("source", ["file", "pipe"])
+def test_a_stream_goes_on_before_those_who_wait_when_its_sender_is_started_again(
+    processes: Processes, large: Path, other: Path, source: str
+) -> None:
+    """A file is recognised at once. A pipe may be anybody's: it waits until the first one is given up."""
+    patience = "1" if source == "pipe" else "1h"
+    words = ("--count", "2", "--retry-for", patience, "-v", "-o", "-", "127.0.0.1:0")
+    receiver = processes.listen(*words, command="recv", stdin=subprocess.DEVNULL)
+
+    def sends(*more: str) -> Process:
+        if source == "pipe":
+            return _send(processes, receiver.port, *more, piped=LARGE)
+        return _send(processes, receiver.port, large, *more)
+
+    doomed = sends(*SLOW)
+    receiver.until(lambda: receiver.out, "the first bytes")
+    waiting = _send(processes, receiver.port, other)
+    receiver.expect("(connection from [^\n]*\n){2}")
+    _kill(doomed)
+    receiver.expect("closed [^\n]*before the transfer was complete")
+    again = sends()
+    assert (again.wait().code, waiting.wait().code) == (0, 0)
+    done = receiver.wait()
+    assert (done.code, done.out == LARGE + OTHER) == (0, True)
