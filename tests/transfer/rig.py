@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,6 +237,22 @@ def call_alone(port: int, path: Path) -> tuple[int, str]:
     with Loop() as loop:
         code = int(loop.run(_outcome(loop, send.run(loop, options, events.append), events)))
     return code, str(events[-1].facts.get("message"))
+
+
+@contextlib.contextmanager
+def piped(data: bytes) -> Iterator[int]:
+    """A pipe to read `data` from, as somebody's stdin; written by a thread, to whoever reads it."""
+    reader, writer = os.pipe()
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
+            stream.write(data)
+
+    threading.Thread(target=feed, daemon=True).start()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def tree(path: Path) -> dict[str, Any]:

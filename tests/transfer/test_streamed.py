@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.harness import PATIENCE, Process, Processes, pattern
-from tests.transfer.rig import Fault, transfer
+from tests.transfer.rig import Fault, piped, transfer
 
 HERE = "127.0.0.1"
 SECRET = ("--secret=7-otter-violin",)
@@ -175,6 +175,42 @@ def _into_fifo(
         reader.join(PATIENCE)
         fifo.unlink()
     return result.codes, taken[0]
+
+
+@pytest.mark.parametrize("options", [(), SECRET], ids=["plain", "secret"])
+@pytest.mark.parametrize("source", ["file", "pipe"])
+@pytest.mark.parametrize("again", ["the same", "another", "nobody"])
+def test_a_fifo_whose_sender_is_killed_gets_the_whole_stream_or_the_beginning_and_no_0(
+    processes: Processes, tmp_path: Path, path: Path, options: tuple[str, ...], source: str, again: str
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    whole = path.read_bytes()
+    reader = processes.spawn("cat", str(fifo))
+    patience = ("--retry-for", "200ms") if again == "nobody" else ()
+    receiver = processes.listen("-o", str(fifo), *options, *patience, f"{HERE}:0", command="recv")
+
+    def sends(*more: str) -> Process:
+        if source == "file":
+            return _send(processes, receiver.port, path, *options, *more)
+        with piped(path.read_bytes()) as stdin:
+            return _send(processes, receiver.port, *options, *more, stdin=stdin)
+
+    doomed = sends(*SLOW)
+    reader.expect_bytes(1_000_000)
+    doomed.popen.send_signal(signal.SIGKILL)
+    doomed.ends(10)
+    if again == "another":
+        path.write_bytes(pattern(SIZE, 2))
+    sent = sends().wait() if again != "nobody" else None
+    received, read = receiver.wait(), reader.wait()
+    if again == "the same":
+        assert (sent.code, received.code, read.code) == (0, 0, 0)
+        assert read.out == whole
+    else:
+        assert received.code == (4 if sent else 1)
+        assert sent is None or (sent.code, "cannot be taken back" in sent.err) == (4, True)
+        assert _beginning(read.out, whole)
 
 
 def _files(tmp_path: Path, sizes: Iterable[int]) -> list[Path | str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
 from tests.harness import PATIENCE, Process, Processes, pattern
+from tests.transfer.rig import piped
 from tests.transfer.test_hostile import Sender, receive
 from tests.transfer.test_sender_out_of_turn import BODY, DIGEST, ELSEWHERE, Returning
 
@@ -162,21 +161,8 @@ LARGE = pattern(6_000_000)
 SLOW = ("--rate", "2M")  # in the middle when it is killed
 
 
-def _send(processes: Processes, port: int, *words: str | Path, piped: bytes | None = None) -> Process:
-    """One that reads what is piped, or sends files."""
-    line = ("send", f"127.0.0.1:{port}", *map(str, words))
-    if piped is None:
-        return processes.pync(*line, stdin=subprocess.DEVNULL)
-    reader, writer = os.pipe()
-    process = processes.pync(*line, stdin=reader)
-    os.close(reader)
-    threading.Thread(target=_feed, args=(writer, piped), daemon=True).start()
-    return process
-
-
-def _feed(writer: int, data: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as stream:
-        stream.write(data)
+def _send(processes: Processes, port: int, *words: str | Path, stdin: int = subprocess.DEVNULL) -> Process:
+    return processes.pync("send", f"127.0.0.1:{port}", *map(str, words), stdin=stdin)
 
 
 def _kill(process: Process) -> None:
@@ -228,7 +214,8 @@ def test_a_stream_goes_on_before_those_who_wait_when_its_sender_is_started_again
 
     def sends(*more: str) -> Process:
         if source == "pipe":
-            return _send(processes, receiver.port, *more, piped=LARGE)
+            with piped(LARGE) as stdin:
+                return _send(processes, receiver.port, *more, stdin=stdin)
         return _send(processes, receiver.port, large, *more)
 
     doomed = sends(*SLOW)
