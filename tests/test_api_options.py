@@ -244,3 +244,12 @@ def test_unix_may_be_an_option_instead_of_a_scheme(tmp_path):
     path = str(tmp_path / "socket")
     with pync.listen(path, unix=True), pync.connect(path, unix=True) as client:
         assert client.peer == f"unix:{path}"
+
+
+@pytest.mark.parametrize("options", [{"port_file": "port"}, {"ready_fd": 3}])
+def test_nobody_is_told_of_a_port_that_is_not_opened(tmp_path, options):
+    (tmp_path / "f").write_bytes(b"x")
+    with pytest.raises(pync.UsageError, match="needs --listen"):
+        pync.send("127.0.0.1:1", tmp_path / "f", **options)
+    with pytest.raises(pync.UsageError, match="--connect and --"):
+        pync.recv("127.0.0.1:1", tmp_path, connect=True, **options)

@@ -27,6 +27,8 @@ _EXCLUSIVE: tuple[tuple[str, ...], ...] = (
     ("raw", "to"),
     ("connect", "keep_open"),
     ("connect", "count"),
+    ("connect", "port_file"),
+    ("connect", "ready_fd"),
 )
 
 # The first makes no sense without one of the others.
@@ -137,6 +139,9 @@ def _check_tls(options: opt.TlsOptions) -> None:
 def _check_send(options: opt.SendOptions) -> None:
     if options.keep_open and not options.listen:
         raise UsageError("send -k needs --listen", hint="-k serves the same files until stopped")
+    for name in ("port_file", "ready_fd"):  # not in the table: who always listens has them without --listen
+        if _given(options, name) and not options.listen:
+            raise UsageError(f"{spelling(name)} needs --listen")
     if options.raw and len(options.paths) > 1:
         raise UsageError(
             "--raw sends one file: plain bytes have no names", hint="leave out --raw, or use tar"
