@@ -55,6 +55,8 @@ class Partner:
 
     def __init__(self, since: float) -> None:
         self.since = since
+        self.seconds = 0.0  # from then to the end of its last connection
+        self.peer = ""  # as it was last called
         self.moved = 0  # bytes of files, over connections that are gone
         self.total: int | None = None  # bytes of files that will be, if that is known
 
@@ -131,12 +133,12 @@ class Exchange(ABC):
             ]
         return facts
 
-    def summarise(self, tally: Tally, partner: Partner, peer: str) -> None:
+    def summarise(self, tally: Tally, partner: Partner) -> None:
         """The last figures of one other end."""
         facts = {**tally.facts(), "sent": 0, "received": 0, self.way: partner.moved}
         if self.several:
-            facts["peer"] = peer
-        self._report(Event("summary", {**facts, "seconds": round(self._loop.now() - partner.since, 3)}))
+            facts["peer"] = partner.peer
+        self._report(Event("summary", {**facts, "seconds": round(partner.seconds, 3)}))
 
     # --- one connection ------------------------------------------------------------------------------
 
@@ -165,6 +167,7 @@ class Exchange(ABC):
     def begin(self, wire: Wire, partner: Partner) -> None:
         """From now on bodies go over it."""
         self._wires[wire] = partner
+        partner.peer = wire.channel.peer
 
     def end(self, wire: Wire) -> None:
         """Nothing goes over it any more; its bytes are kept in mind. Idempotent."""
@@ -172,6 +175,7 @@ class Exchange(ABC):
         if partner is not None:
             self._moved += _bodies(wire)
             partner.moved += _bodies(wire)
+            partner.seconds = self._loop.now() - partner.since
 
     # --- meeting -------------------------------------------------------------------------------------
 

@@ -121,12 +121,9 @@ class Receiving(Exchange):
     async def _session(self, channel: Channel, *, alone: bool) -> Tally:
         """One sender's connection; raises Busy, CutAtTheEnd, Lost and the rest."""
         with self.connection(channel) as wire:
-            reception, partner, _ = await self._served(wire, alone=alone)
-        self.summarise(reception.tally, partner, channel.peer)
-        return reception.tally
+            return await self._served(wire, alone=alone)
 
-    async def _served(self, wire: Wire, *, alone: bool) -> Sender:
-        """The sender that is there, once it has come to its end."""
+    async def _served(self, wire: Wire, *, alone: bool) -> Tally:
         seat = self._seat
         try:
             await shake(wire, proto.RECEIVES, self._secret)
@@ -141,7 +138,7 @@ class Receiving(Exchange):
                 self._known.clear()  # an earlier sender is gone for good
             sender = self._sender(begin.token)
             await self._receive(wire, begin, sender)
-            return sender
+            return sender.reception.tally
         except BaseException as error:
             explain(wire, error)
             raise
@@ -195,7 +192,9 @@ class Receiving(Exchange):
 
     def _gone(self, token: bytes, heir: bytes) -> None:
         """That sender is not here, and not expected back any more."""
-        self._known.pop(token, None)
+        sender = self._known.pop(token, None)
+        if sender is not None and sender.reception.finished is not None:
+            self.summarise(sender.reception.finished, sender.partner)
         self._place.shared.inherit(token, heir)
 
     def _tell_code(self, host: Host | None) -> None:
@@ -247,4 +246,6 @@ class Receiving(Exchange):
         except PyncError:
             if not tallies:
                 raise
+        for token in list(self._known):
+            self._gone(token, b"")
         verdict(tallies[-1])

@@ -121,7 +121,7 @@ class Sending(Exchange):
             await self._deliver(channel, delivery, partner)
 
         await call(loop, patience, reach(loop, options, self._report), handle, lambda: delivery.progressed)
-        self.summarise(delivery.tally, partner, "")
+        self.summarise(delivery.tally, partner)
         verdict(delivery.tally)
 
     async def serve(self) -> None:
@@ -140,7 +140,7 @@ class Sending(Exchange):
             self.met(wire, token)
 
         await self._deliver(channel, delivery, partner, claim)
-        self.summarise(delivery.tally, partner, channel.peer)
+        self.summarise(delivery.tally, partner)
         return delivery.tally
 
     async def _one(self, channel: Channel) -> Tally:
@@ -160,5 +160,5 @@ class Sending(Exchange):
         finally:
             for wire in mine:
                 self._seat.leave(wire)
-        self.summarise(self._only.tally, partner, channel.peer)
+        self.summarise(self._only.tally, partner)
         return self._only.tally
