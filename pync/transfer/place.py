@@ -11,6 +11,10 @@ from pync.transfer.root import Refused, Root
 from pync.transfer.sink import Output
 from pync.transfer.streamed import Shared
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pync.transfer.wire import Wire
+
 
 class Place:
     """One destination, shared by all senders of a run.
@@ -82,18 +86,25 @@ class Place:
             raise LocalError(f"{self._directory}: permission denied")
         return root
 
-    def stream_for(self, entry: messages.Entry) -> Output | None:
+    async def stream_for(self, wire: Wire, entry: messages.Entry) -> Output | None:
         """Where to write this entry straight away, or None if it becomes a file."""
         if self._device and self.output is None:
-            try:
-                fd = os.open(self._device, os.O_WRONLY | getattr(os, "O_BINARY", 0))
-            except OSError as error:
-                raise LocalError(f"{self._device}: {reason(error)}") from None
-            self.output = Output(fd, owned=True)
+            await self._open_device(wire)
         if self.output is None and self._nameless_to_stdout and not entry.path:
             self.output = Output(1, owned=False)
             return self.output
         return None if self._nameless_to_stdout and entry.path else self.output
+
+    async def _open_device(self, wire: Wire) -> None:
+        """A fifo's open waits for its reader, which may take its time: in a thread. Raises LocalError."""
+        try:
+            fd = int(await wire.busy(os.open, self._device, os.O_WRONLY | getattr(os, "O_BINARY", 0)))
+        except OSError as error:
+            raise LocalError(f"{self._device}: {reason(error)}") from None
+        if self.output is None:
+            self.output = Output(fd, owned=True)
+        else:
+            os.close(fd)  # another connection waited for the same
 
     def path_for(self, entry: messages.Entry) -> bytes:
         """The path in the root. Raises Refused."""

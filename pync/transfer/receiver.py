@@ -276,7 +276,7 @@ class Incoming:
             raise Refused("its bytes were damaged on the way", status=messages.DAMAGED, code=4)
         if entry.kind in (messages.FILE, messages.STREAM):
             self._filing.check_size(entry.size)
-        output = place.stream_for(entry)
+        output = await place.stream_for(self._wire, entry)
         if output is not None:
             return await self._to_stream(output, entry, inline=inline)
         path, root = place.path_for(entry), self._root

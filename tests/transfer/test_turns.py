@@ -155,6 +155,25 @@ def test_a_sender_that_waits_may_come_back_on_a_new_connection_and_waits_on(out:
     assert (code, os.read(pipe, 1000)) == (0, OTHER + BODY)
 
 
+def test_a_fifo_may_wait_for_its_reader_while_the_sender_hears_that_we_live(out: Path) -> None:
+    os.mkfifo(out / "fifo")
+    reader = -1
+
+    def attack(sender: Sender) -> None:
+        nonlocal reader
+        sender.begin()
+        sender.small(b"f", BODY)
+        try:
+            assert sender.sock.recv(1, socket.MSG_PEEK) == bytes((proto.KEEPALIVE,))
+        finally:
+            reader = os.open(out / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+        assert sender.finish() == {}
+
+    code, _ = receive(out, attack, output=str(out / "fifo"))
+    with os.fdopen(reader, "rb") as stream:
+        assert (code, stream.read()) == (0, BODY)
+
+
 # --- started again -----------------------------------------------------------------------------------
 
 LARGE = pattern(6_000_000)
