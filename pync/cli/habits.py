@@ -6,6 +6,7 @@ OpenBSD's `-N` is what pync does anyway, traditional's `-q 1` would otherwise si
 
 from __future__ import annotations
 
+from pync.cli.quick import names_a_scan
 from pync.errors import PyncError
 
 _LISTEN = "listening is a command of its own: pync listen PORT"
@@ -115,7 +116,7 @@ def kind_of_scan(arguments: list[str]) -> tuple[str, str] | None:
         if word == "--":
             return None
         letters = word.removeprefix("-s")
-        if word.startswith("-s") and 0 < len(letters) <= 4 and not letters.strip("STAWMNFXYZUVCOnPL"):
+        if word.startswith("-s") and names_a_scan(letters):
             return word, next((hint for letter, hint in _SCANS.items() if letter in letters), _CONNECTS)
     return None
 

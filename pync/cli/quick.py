@@ -24,6 +24,11 @@ class _Unsure(Exception):
     """Not plain, or not valid: for Typer."""
 
 
+def names_a_scan(letters: str) -> bool:
+    """Whether `-s` with these letters is a kind of scan, as nmap has them (`-sT`), and hardly an address."""
+    return 0 < len(letters) <= 4 and not letters.strip("STAWMNFXYZUVCOnPL")
+
+
 def parse(arguments: list[str]) -> tuple[str, Shared] | None:
     """The command and its Options, or None."""
     if not arguments or arguments[0] not in COMMANDS:
@@ -87,8 +92,8 @@ class _Reading:
         for place, letter in enumerate(word[1:], start=2):
             row = self._row(f"-{letter}")
             if row[1] in ("value", "append"):
-                if letter == "s" and word[place:].isalpha():
-                    raise _Unsure  # perhaps `scan -sT`, as nmap has it
+                if self.command == "scan" and letter == "s" and names_a_scan(word[place:]):
+                    raise _Unsure
                 self._set(row, word[place:] or self._next())
                 return
             self._switch(row)

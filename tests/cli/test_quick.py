@@ -111,6 +111,8 @@ def test_quick_answers_whatever_typer_accepts(arguments: list[str]) -> None:
         "connect -uU /run/x",
         "listen -k 9000 -e cat",
         "listen -q 9000",
+        "listen 9000 -sx",
+        "scan -sx host:80",
         "send --secret host 9000 file",
         "send --secret=7-otter-violin host:9000 -- -file",
         "recv --no-progress 9000 -o -",
