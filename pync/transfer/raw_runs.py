@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pync.commands.options import RecvOptions, SendOptions
-from pync.errors import LocalError, NetworkError, TimedOut, UsageError
+from pync.errors import LocalError, NetworkError, PyncError, TimedOut, UsageError
 from pync.loop import Loop
 from pync.report import Event, Report
 from pync.transfer.calls import Dial, Patience
@@ -29,7 +29,7 @@ async def send_raw(
         channel = await _meet(loop, options, report, reach, settings, tls, listens=options.listen)
         try:
             pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)
-            await _watched(loop, options, report, pipe, "sent", source.size, _send(pipe, source))
+            await _watched(loop, options, report, channel, pipe, "sent", source.size, _send(pipe, source))
             channel.detach(loop)
             channel.close()
         except BaseException:
@@ -62,9 +62,8 @@ async def recv_raw(
         try:
             channel.probe()
             pipe = RawPipe(loop, channel, idle=options.idle_timeout, rate=options.rate)
-            await _watched(
-                loop, options, report, pipe, "received", None, pipe.receive(sink, options.max_size)
-            )
+            receiving = pipe.receive(sink, options.max_size)
+            await _watched(loop, options, report, channel, pipe, "received", None, receiving)
             channel.send_eof()
             channel.detach(loop)
             channel.close()
@@ -133,10 +132,19 @@ async def _accept_one(
 
 
 async def _watched(
-    loop: Loop, options: Any, report: Report, pipe: RawPipe, word: str, total: int | None, work: Any
+    loop: Loop,
+    options: Any,
+    report: Report,
+    channel: Channel,
+    pipe: RawPipe,
+    word: str,
+    total: int | None,
+    work: Any,
 ) -> None:
-    """`work` with progress events and a summary around it."""
+    """`work` on the one connection, with its events and a summary."""
     begin = loop.now()
+    why = "stopped"
+    report(Event("connected", channel.facts()))
 
     def counters() -> dict[str, Any]:
         return {"sent": 0, "received": 0, "total": total, word: pipe.moved}
@@ -146,6 +154,12 @@ async def _watched(
         progress.start()
     try:
         await work
+        why = ""
+    except PyncError as error:
+        why = error.message
+        raise
     finally:
         progress.stop()
+        facts = {"sent": 0, "received": 0, word: pipe.moved, "seconds": round(loop.now() - begin, 3)}
+        report(Event("closed", {**channel.facts(), **facts, "reason": why}))
     report(Event("summary", {**counters(), "seconds": round(loop.now() - begin, 3)}))

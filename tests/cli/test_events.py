@@ -52,6 +52,19 @@ def test_events_of_a_transfer(processes: Processes, tmp_path: Path) -> None:
     assert {"listening", "connected", "file", "closed", "summary"} <= set(events(served.err))
 
 
+def test_events_of_raw_bytes(processes: Processes, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    receiver = processes.listen("--raw", "--json", "127.0.0.1", "0", "-o", f"{tmp_path}/in", command="recv")
+    done = processes.run("send", "--raw", "--json", f"127.0.0.1:{receiver.port}", str(source))
+    served = receiver.wait()
+    assert (done.code, served.code) == (0, 0)
+    for err, sent, received in ((done.err, 100_000, 0), (served.err, 0, 100_000)):
+        assert events(err)[-3:] == ["connected", "closed", "summary"]
+        closed = json.loads(err.splitlines()[-2])
+        assert (closed["sent"], closed["received"], closed["reason"]) == (sent, received, "")
+
+
 def test_events_of_a_scan(processes: Processes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
