@@ -53,7 +53,7 @@ SEAMS = {
     "epoll": {"loop.py", "scanning/tcp.py"},  # the scan nests a set of its own in the loop's
     "kqueue": {"loop.py"},
     "splice": {"relay/kernel.py"},
-    "sendfile": {"relay/kernel.py", "transfer/wire.py"},  # a transfer's bodies lie between frames
+    "sendfile": {"relay/kernel.py", "transfer/outward.py"},  # a transfer's bodies lie between frames
     "getaddrinfo": {"endpoint.py"},
     "select": {"portable/poller.py"},
     "poll": {"loop.py", "relay/kernel.py", "cli/stderr.py"},  # kernel.py: beside splice

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from signal import SIGINT
 
 from pync.commands.options import TransferOptions
 from pync.commands.wiring import dial_settings, socket_settings, tls_settings
-from pync.errors import PyncError, UsageError
+from pync.errors import ExitCode, Interrupted, PyncError, UsageError
 from pync.loop import Loop
 from pync.proto import transfer_messages as messages
 from pync.proto.pacing import TokenBucket
@@ -18,7 +19,7 @@ from pync.transfer.handshake import Secret
 from pync.transfer.host import Host, open_host
 from pync.transfer.serving import Busy, Serving
 from pync.transfer.sink import OutputClosed
-from pync.transfer.wire import Limits, Lost, Wire
+from pync.transfer.wire import Limits, Lost, PeerAborted, Wire
 from pync.transport.channel import Channel
 from pync.transport.dial import dial
 
@@ -204,12 +205,18 @@ class Exchange(ABC):
         )
         settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
         host = open_host(loop, options, report, settings, tls, serving, commands=tell is None)
+        stop: BaseException = Lost("stopped")  # for those who are at the door when it is over
         try:
             if tell is not None:
                 tell(host)
             await serving.finish(options.timeout)
+        except (Interrupted, PyncError) as error:
+            if isinstance(error, Interrupted) or error.code == ExitCode.TIMEOUT:
+                stop = error  # those who are being served are told why
+            raise
         finally:
-            host.close(Lost("stopped"))
+            host.close(stop)
+            await host.ended()
 
 
 def _bodies(wire: Wire) -> int:
@@ -217,11 +224,14 @@ def _bodies(wire: Wire) -> int:
     return wire.body_sent + wire.body_received + wire.unpacked
 
 
-def explain(wire: Wire, error: BaseException) -> None:
-    """Tell the other end why this one gives up; nothing when the connection is gone or the run is stopped."""
+async def explain(wire: Wire, error: BaseException) -> None:
+    """Tell the other end why this one gives up; nothing when the connection is gone, or the other end said
+    so itself."""
     if isinstance(error, Busy):
-        wire.abort(messages.BUSY, error.message)
-    elif isinstance(error, PyncError) and not isinstance(error, Lost):
-        wire.abort(int(error.code), error.message)
+        await wire.abort(messages.BUSY, error.message)
+    elif isinstance(error, PyncError) and not isinstance(error, (Lost, PeerAborted)):
+        await wire.abort(int(error.code), error.message)
     elif isinstance(error, OutputClosed):
-        wire.abort(1, "its output was closed")
+        await wire.abort(1, "its output was closed")
+    elif isinstance(error, Interrupted):
+        await wire.abort(1, "stopped by the user" if error.signum == SIGINT else "stopped by a signal")

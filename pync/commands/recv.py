@@ -140,7 +140,7 @@ class Receiving(Exchange):
             await self._receive(wire, begin, sender)
             return sender.reception.tally
         except BaseException as error:
-            explain(wire, error)
+            await explain(wire, error)
             raise
         finally:
             seat.leave(wire)

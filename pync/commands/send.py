@@ -100,7 +100,7 @@ class Sending(Exchange):
             try:
                 await Outgoing(delivery, wire).run(claim)
             except BaseException as error:
-                explain(wire, error)
+                await explain(wire, error)
                 raise
 
     def _delivery(self) -> Delivery:

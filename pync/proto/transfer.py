@@ -46,9 +46,12 @@ from file
 tells the
    receiver so; without it, it stays reachable for a while, since the sender may not know yet.
    ABORT, from either side at any time, gives a reason and an exit status (100: busy with another one, try
-   again). KEEPALIVE says "busy, not dead". A sender that lost the connection starts a new session with the
-   same token: it takes over from the old one. Its BEGIN then says which receiver it met before, and how many
-   entries that one settled, directories left out: the first entry that comes again is the one after those.
+   again), also when an end is stopped by its user or a deadline: nobody waits for that one. It never comes
+   within a RUN or a PACKED block, where it would be contents: those are finished first, or the connection
+   ends without a word. KEEPALIVE says "busy, not dead". A sender that lost the connection starts a new
+   session with the same token: it takes over from the old one. Its BEGIN then says which receiver it met
+   before, and how many entries that one settled, directories left out: the first entry that comes again is
+   the one after those.
 8. Streams. What the receiver writes to a pipe or a device cannot be taken back. What is there of a delivery
    that was cut must come again from the first entry that is not settled, or, from a sender that was started
    anew, from the very first: the receiver compares it and writes only what follows. It asks for the whole

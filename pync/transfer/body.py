@@ -84,9 +84,8 @@ class Body:
                 step = min(squeezer.block, end - start)
                 had = await self._block(fd, start, step)
             else:
-                step = min(proto.RUN_MAX, end - start)
-                wire.put(proto.RUN, messages.pack_run(step))
-                had = await wire.send_file(fd, start, step, self._hasher)
+                step = min(wire.run_size, end - start)
+                had = await wire.send_run(fd, start, step, self._hasher)
             self.done += had
             squeezer.went(wire.body_sent - before, wire.loop.now() - begin, step)
             if had != step:
@@ -105,11 +104,10 @@ class Body:
         self._hasher.update(piece)
         packed = self._squeezer.squeeze(piece) if self._squeezer.wanted else None
         if packed is None:
-            self._wire.put(proto.RUN, messages.pack_run(len(piece)))
-            await self._wire.send_bytes(piece)
+            await self._wire.send_piece(proto.RUN, messages.pack_run(len(piece)), piece)
         else:
-            self._wire.put(proto.PACKED, messages.pack_packed(len(piece), len(packed)))
-            await self._wire.send_bytes(packed)
+            announced = messages.pack_packed(len(piece), len(packed))
+            await self._wire.send_piece(proto.PACKED, announced, packed)
             self._wire.unpacked += len(piece) - len(packed)
 
     async def pump(self, source: Channel, began: Callable[[], None]) -> None:

@@ -87,7 +87,7 @@ async def _exchange(
         try:
             exchange.check(await _expect(wire, proto.PROOF, until))
         except WrongSecret as error:
-            wire.abort(int(error.code), error.message)
+            await wire.abort(int(error.code), error.message)
             raise
         wire.put(proto.PROOF, exchange.proof(sender=False))
         await wire.flush()

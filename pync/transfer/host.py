@@ -21,6 +21,7 @@ else:
     from pync.lean import Protocol
 
 TLS_SECONDS = 15.0
+LAST_WORDS = 3.0  # more than the Limits of a wire, which ends by itself
 Handle = Callable[[Channel], Awaitable[None]]
 
 
@@ -60,6 +61,7 @@ class Host:
         self._keep = keep
         self.port = bound.port
         self.tasks: set[Task] = set()
+        self._empty = loop.flag()  # set when the last one has ended
         self._acceptor: Acceptor | None = Acceptor(loop, bound, self._on_client, self._on_full)
 
     @property
@@ -78,6 +80,8 @@ class Host:
 
     def _over(self, task: Task) -> None:
         self.tasks.discard(task)
+        if not self.tasks:
+            self._empty.set()
         try:
             task.result()
         except BaseException as error:
@@ -117,6 +121,12 @@ class Host:
         self._failed = lambda _error: None
         for task in list(self.tasks):
             task.cancel(error)
+
+    async def ended(self) -> None:
+        """After `close`: until everything has ended, which says its last words first; not for long."""
+        self._empty.clear()
+        if self.tasks:
+            await self._empty.wait(self._loop.now() + LAST_WORDS)
 
 
 def _tls_facts(tls: Any, options: TransferOptions, port: int) -> dict[str, Any]:

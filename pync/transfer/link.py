@@ -7,8 +7,12 @@ given up, and whoever waits says now and then that it lives.
 
 from __future__ import annotations
 
-from pync.errors import NetworkError, PyncError, TimedOut, reason
+from math import inf
+
+from pync.errors import ExitCode, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
+from pync.proto import transfer_messages as messages
+from pync.proto.escape import printable
 from pync.transport.channel import WANT_READ, Channel, aligned_buffer
 
 TYPE_CHECKING = False
@@ -30,6 +34,7 @@ class Limits:
     greeting = 8.0  # for the first bytes and the key exchange
     stall = 30.0  # without a byte from the peer, nor one taken by it
     keepalive = 5.0  # after that long in a wait we say that we live
+    last_words = 1.0  # for an end that gives up to say why
 
 
 class Lost(NetworkError):
@@ -41,6 +46,22 @@ class Silent(Lost):
 
     def __init__(self) -> None:
         super().__init__("the peer says nothing: it does not speak pync transfer; use --raw")
+
+
+class PeerBusy(Lost):
+    """The other end serves somebody else, perhaps not for long."""
+
+    def __init__(self) -> None:
+        super().__init__("the other end is busy with another one")
+
+
+class PeerAborted(PyncError):
+    """The peer gave up and said why."""
+
+    def __init__(self, abort: messages.Abort) -> None:
+        super().__init__(f"the other end gave up: {printable(abort.reason)}")
+        known = abort.code in (1, 2, 3, 4, 5)
+        self.code = ExitCode(abort.code) if known else ExitCode.NETWORK
 
 
 def record_buffer() -> memoryview:
@@ -78,6 +99,7 @@ class Link:
         self._doomed: PyncError | None = None
         self._alive = loop.now()
         self._last_wait = loop.now()
+        self._by = inf  # when this end waits for nothing any more
 
     @property
     def sealed(self) -> bool:
@@ -124,7 +146,7 @@ class Link:
             one.watch_write(loop, ready.set)
         try:
             while True:
-                dead = self._alive + self.limits.stall
+                dead = min(self._alive + self.limits.stall, self._by)
                 idle = self._alive + self._idle if self._idle is not None else dead + 1
                 due = min(dead, idle, keepalive, until if until is not None else dead)
                 if await ready.wait(due):

@@ -16,6 +16,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Limits, "stall", 1.0)
     monkeypatch.setattr(Limits, "keepalive", 0.2)
     monkeypatch.setattr(Limits, "greeting", 2.0)
+    monkeypatch.setattr(Limits, "last_words", 0.3)
     monkeypatch.delenv("PYNC_SECRET", raising=False)
 
 

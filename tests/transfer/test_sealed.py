@@ -12,7 +12,7 @@ from xxhash import xxh3_128
 
 from pync.proto import secret
 from pync.proto.transfer import ProtocolError
-from pync.transfer import sink, wire
+from pync.transfer import outward, sink
 from pync.transfer.link import record_buffer
 from pync.transfer.part import Part
 from pync.transfer.root import Refused
@@ -128,7 +128,8 @@ def large(tmp_path: Path) -> Path:
 
 def _run(path: Path, out: Path, fault: Fault = CLEAN, retry_for: float = 5.0) -> Result:
     with_both = {**SECRET, "retry_for": retry_for}
-    return transfer([path], out, fault=fault, send_with=with_both, recv_with={**with_both, "timeout": 3.0})
+    send_with = {**with_both, "compress": "none"}
+    return transfer([path], out, fault=fault, send_with=send_with, recv_with={**with_both, "timeout": 3.0})
 
 
 @pytest.mark.usefixtures("threads")
@@ -150,7 +151,7 @@ def test_records_grow_while_the_network_takes_them_at_once(
         return seal_into(self, plain, out, last=last)
 
     monkeypatch.setattr(secret.Sealer, "seal_into", spy)
-    monkeypatch.setattr(wire, "QUICK", quick)
+    monkeypatch.setattr(outward, "QUICK", quick)
     assert _run(large, out).codes == (0, 0)
     body = [size for size in sizes if size >= 128 << 10]
     assert (body[0], max(body)) == (128 << 10, largest)
