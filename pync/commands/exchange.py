@@ -118,7 +118,7 @@ class Exchange(ABC):
     def counters(self) -> dict[str, Any]:
         """For the progress event; where several come they are also told apart."""
         facts: dict[str, Any] = {"sent": 0, "received": 0, "total": self.total()}
-        facts[self.way] = self._moved + sum(_bodies(wire) for wire in self._wires)
+        facts[self.way] = self._moved + sum(wire.moved for wire in self._wires)
         if self.several:
             now = self._loop.now()
             facts["peers"] = [
@@ -126,7 +126,7 @@ class Exchange(ABC):
                     "peer": wire.channel.peer,
                     "sent": 0,
                     "received": 0,
-                    self.way: partner.moved + _bodies(wire),
+                    self.way: partner.moved + wire.moved,
                     "total": partner.total,
                     "seconds": round(now - partner.since, 3),
                 }
@@ -158,7 +158,7 @@ class Exchange(ABC):
     def closed(self, wire: Wire, seconds: float, why: str) -> None:
         """It is over, after so many seconds; `why` is empty for a clean end."""
         self.end(wire)
-        facts = {"sent": 0, "received": 0, self.way: _bodies(wire), "seconds": round(seconds, 3)}
+        facts = {"sent": 0, "received": 0, self.way: wire.moved, "seconds": round(seconds, 3)}
         self._report(Event("closed", {**wire.channel.facts(), **facts, "reason": why}))
 
     def partner(self) -> Partner:
@@ -174,8 +174,8 @@ class Exchange(ABC):
         """Nothing goes over it any more; its bytes are kept in mind. Idempotent."""
         partner = self._wires.pop(wire, None)
         if partner is not None:
-            self._moved += _bodies(wire)
-            partner.moved += _bodies(wire)
+            self._moved += wire.moved
+            partner.moved += wire.moved
             partner.seconds = self._loop.now() - partner.since
 
     # --- meeting -------------------------------------------------------------------------------------
@@ -217,11 +217,6 @@ class Exchange(ABC):
         finally:
             host.close(stop)
             await host.ended()
-
-
-def _bodies(wire: Wire) -> int:
-    """Bytes of files that went over it, one way or the other."""
-    return wire.body_sent + wire.body_received + wire.unpacked
 
 
 async def explain(wire: Wire, error: BaseException) -> None:

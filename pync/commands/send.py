@@ -102,6 +102,8 @@ class Sending(Exchange):
             except BaseException as error:
                 await explain(wire, error)
                 raise
+            finally:
+                delivery.cut()
 
     def _delivery(self) -> Delivery:
         terms = SendTerms(self._options.checksum, self._options.compress, self._options.no_resume)

@@ -20,8 +20,24 @@ _HOPELESS = ("name not found", "address")
 Dial = Callable[[float], Awaitable[Channel]]
 
 
+class Headway:
+    """Whether a connection got anything done: the other end was met, an entry settled, or more bytes of a
+    body moved than on any connection before."""
+
+    def __init__(self) -> None:
+        self.progressed = False
+        self._furthest = (-1, 0)
+
+    def got_to(self, order: int, size: int) -> None:
+        """So many bytes of the body of that entry were moved."""
+        if (order, size) > self._furthest:
+            self._furthest = (order, size)
+            self.progressed = True
+
+
 class Patience:
-    """How long to go on without getting anything done: `--retry-for`.
+    """How long to seek the other end without getting anything done: `--retry-for`, counted from the start or
+    from the moment a connection was lost.
 
     With `--timeout` alone the first silent try is the last: only who asks for both wants to try again.
     """
@@ -34,7 +50,8 @@ class Patience:
         self._pause = FIRST_PAUSE
         self._told = ""
         self._last: NetworkError | None = None
-        self.until = loop.now() + seconds
+        self._since = loop.now()
+        self.until = self._since + seconds
 
     @property
     def dial_by(self) -> float:
@@ -43,8 +60,9 @@ class Patience:
         return max(self.until, now + LAST_TRY) if self._seconds else now + ONE_TRY
 
     def renew(self) -> None:
-        """Something got done: the clock starts again."""
-        self.until = self._loop.now() + self._seconds
+        """Something got done, and the connection was lost just now: the clock starts again."""
+        self._since = self._loop.now()
+        self.until = self._since + self._seconds
         self._pause = FIRST_PAUSE
 
     async def wait(self, why: NetworkError | TimedOut) -> None:
@@ -62,7 +80,9 @@ class Patience:
         elif now >= self.until and self._last is not None:
             why = self._last  # a try that our own limit cut short says less than the one before
         if now + LAST_TRY >= self.until:
-            tried = f" (tried for {self._seconds:g}s)" if self._seconds else ""
+            took = now - self._since  # longer where a connection was silent
+            seconds = round(took) if took > self._seconds else self._seconds
+            tried = f" (tried for {seconds:g}s)" if self._seconds else ""
             raise NetworkError(f"{why.message}{tried}", hint=why.hint)
         if why.message != self._told:  # once a reason, not once a try
             self._told = why.message

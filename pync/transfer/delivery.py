@@ -11,12 +11,15 @@ import os
 
 from pync.loop import Loop
 from pync.report import Report
+from pync.transfer.calls import Headway
 from pync.transfer.events import Tally, file_event
 from pync.transfer.source import Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
+
+    from pync.transfer.wire import Wire
 else:
     from pync.lean import NamedTuple
 
@@ -40,10 +43,11 @@ class Waiting(NamedTuple):
     digest: bytes
 
 
-class Delivery:
-    """What one receiver gets. `progressed` tells whether the last connection got anything done."""
+class Delivery(Headway):
+    """What one receiver gets."""
 
     def __init__(self, loop: Loop, terms: SendTerms, report: Report, walk: Walk) -> None:
+        super().__init__()
         self.loop = loop
         self.terms = terms
         self.report = report
@@ -56,13 +60,14 @@ class Delivery:
         self.unsent: set[int] = set()  # those that could not be read, by their place in the walk
         self.total: int | None = None
         self.sent = 0  # body bytes, all connections
-        self.progressed = False
+        self._body: tuple[int, int, Wire] | None = None  # the last one that went out
         self.spent: set[tuple[int, int]] = set()  # stdin and pipes that gave bytes, which are gone
         self.receiver = b""
         self.confirmed = 0  # entries settled by it, directories left out
 
     def met(self, receiver: bytes) -> None:
         """The receiver gave its token: another one than before has nothing yet."""
+        self.got_to(0, 0)
         if receiver != self.receiver:
             if self.receiver:
                 self.forget()
@@ -77,6 +82,17 @@ class Delivery:
         if entry.order >= self.settled:
             self.settled, self.settled_path = entry.order + 1, entry.path
         self.progressed = True
+
+    def sending(self, order: int, offset: int, wire: Wire) -> None:
+        """The body of that entry goes over `wire`, from `offset`."""
+        self._body = (order, offset - wire.moved, wire)
+
+    def cut(self) -> None:
+        """The connection is over."""
+        if self._body is not None:
+            order, base, wire = self._body
+            self._body = None
+            self.got_to(order, base + wire.moved)
 
     def tell(self, entry: Waiting, status: int, why: str = "", *, peer: str) -> None:
         """The event for a file that is settled."""
@@ -94,5 +110,6 @@ class Delivery:
     def forget(self) -> None:
         """Begin from the start: the tree changed under us, and what is there is identical anyway."""
         self.settled = self.seen = self.confirmed = 0
+        self._furthest = (-1, 0)
         self.unsent.clear()
         self.tally = Tally()

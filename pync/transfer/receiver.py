@@ -18,6 +18,7 @@ from pync.proto.escape import printable
 from pync.proto.transfer_inline import InlineFile, entry_of, inline_files
 from pync.report import Event, Report, unheard
 from pync.transfer import digests
+from pync.transfer.calls import Headway
 from pync.transfer.events import Tally, WalkTally, file_event
 from pync.transfer.filing import Filed, Filing, ReceiveTerms
 from pync.transfer.intake import Intake
@@ -32,12 +33,13 @@ Ask = Callable[[Wire, messages.Begin], Awaitable[bool]]
 CONFIRM_EVERY = 256
 
 
-class Reception:
+class Reception(Headway):
     """What one sender delivers here."""
 
     def __init__(
         self, loop: Loop, terms: ReceiveTerms, report: Report, place: Place, *, ask: Ask | None = None
     ) -> None:
+        super().__init__()
         self.loop = loop
         self.terms = terms
         self.report = report
@@ -48,7 +50,6 @@ class Reception:
         self.tally = WalkTally()
         self.total: int | None = None
         self.finished: Tally | None = None  # once everything was in place and the summary on its way
-        self.progressed = False
         self.log: Log | None = None  # what stdout or a device got of it
 
 
@@ -80,6 +81,7 @@ class Incoming:
         """Take everything. Returns once the sender knows (BYE); raises what stopped that."""
         of, wire = self._of, self._wire
         of.progressed = False
+        of.got_to(0, 0)
         of.place.refuse_several(self._begin)
         if of.ask is not None:
             if not await of.ask(wire, self._begin):
@@ -92,7 +94,8 @@ class Incoming:
         try:
             await self._entries()
         finally:
-            self._of.place.shared.leave(wire)
+            of.got_to(self._in_walk, self.intake.total - self.intake.unwritten)
+            of.place.shared.leave(wire)
             self._filing.small_files.drop()
             if self._root is not None:
                 self._root.close()

@@ -1,6 +1,4 @@
-"""The sending side of one connection: offers entries, sends bodies, and believes nothing but
-confirmations.
-"""
+"""The sending side of one connection: offers entries, sends bodies, believes nothing but confirmations."""
 
 from __future__ import annotations
 
@@ -56,7 +54,6 @@ class Outgoing:
         `claim` is asked with the receiver's token before anything is sent to it.
         """
         of, wire = self._of, self._wire
-        of.progressed = False
         paths, total, name = len(of.walk.paths), of.walk.total(), of.walk.first_name
         begin = messages.Begin(of.token, self._checksum, paths, total, name, of.receiver, of.confirmed)
         wire.put(proto.BEGIN, messages.pack_begin(begin))
@@ -273,6 +270,7 @@ class Outgoing:
                 return
             offset, hasher = agreed
         body = Body(self._wire, self._squeezer, hasher, self._wants_more)
+        self._of.sending(index, offset, self._wire)
         whole = await body.send(fd, base, offset, size)
         self._of.sent += body.done
         why = "it changed while it was sent" if changed(fd, there) or not whole else ""
@@ -395,6 +393,7 @@ class Outgoing:
             if there is None or stat.S_ISFIFO(there.st_mode):
                 self._of.spent.add(item.inode)
 
+        self._of.sending(index, 0, wire)
         await body.pump(source, spent)
         self._of.sent += body.done
         await self._end(number, body.done, hasher, "")

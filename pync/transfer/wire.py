@@ -54,6 +54,11 @@ class Wire(Outward):
         self._inbox: deque[proto.Frame] = deque()
         self._spare: memoryview | None = None
 
+    @property
+    def moved(self) -> int:
+        """Bytes of files that went over it, one way or the other."""
+        return self.body_sent + self.body_received + self.unpacked
+
     def _parse(self) -> proto.Frame | None:
         while True:
             start, view = self._start, self._in

@@ -135,6 +135,36 @@ def test_cut_file_goes_on_where_it_was_cut(tmp_path: Path, out: Path, way: str) 
     assert [p.name for p in out.iterdir()] == ["few"]
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["send calls", "recv calls"])
+def test_a_cut_that_comes_later_than_the_patience_is_taken_up_too(
+    tmp_path: Path, out: Path, reverse: bool
+) -> None:
+    path = tmp_path / "few"
+    path.write_bytes(pattern(1_100_000))
+    values = {"retry_for": 1.0}
+    result = transfer(
+        [path],
+        out,
+        fault=Fault("reset", 700_000, upwards=not reverse),  # up: what the one that calls says
+        send_with={**values, "rate": 500_000},
+        recv_with=values,
+        reverse=reverse,
+    )
+    assert result.codes == (0, 0), result.errors()
+    assert result.connections == 2
+    assert result.bytes_up + result.bytes_down < 1_500_000
+    assert (out / "few").read_bytes() == path.read_bytes()
+
+
+def test_a_silence_that_is_longer_than_the_patience_is_followed_by_tries(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "few"
+    path.write_bytes(pattern(1_100_000))
+    stalls = Fault("stall", 60, upwards=False)  # the sender hears READY, and nothing after that
+    result = _run(path, out, "plain", stalls, retry_for=0.8)
+    assert result.codes == (0, 0), result.errors()
+    assert (out / "few").read_bytes() == path.read_bytes()
+
+
 def _half(path: Path, out: Path) -> Path:
     path.write_bytes(pattern(8_000_000))
     assert _run(path, out, "plain", Fault("cut", 5_000_000), retry_for=0.0).sent == 1

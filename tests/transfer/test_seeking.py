@@ -15,7 +15,7 @@ from pync.commands.options import SendOptions
 from pync.endpoint import parse
 from pync.errors import NetworkError, PyncError, TimedOut
 from pync.report import Event
-from pync.transfer.calls import LAST_TRY, ONE_TRY, Patience
+from pync.transfer.calls import LAST_TRY, ONE_TRY, Headway, Patience
 from tests.harness import Processes
 
 HERE = "127.0.0.1"
@@ -154,3 +154,24 @@ def test_a_last_try_that_was_cut_short_does_not_hide_the_reason() -> None:
     clock.time = 2.0
     with pytest.raises(NetworkError, match=r"no route to host \(tried for 2s\)"):
         patience.wait(TimedOut("connect x: timed out")).send(None)
+
+
+def test_what_was_tried_is_told_as_long_as_it_took() -> None:
+    clock: Any = _Clock()
+    patience = Patience(clock, _options(retry_for=2.0), lambda event: None)
+    clock.time = 10.0
+    patience.renew()
+    assert patience.until == 12.0
+    clock.time = 41.2
+    with pytest.raises(NetworkError, match=r"silent \(tried for 31s\)"):
+        patience.wait(NetworkError("silent")).send(None)
+
+
+def test_only_what_goes_further_than_before_renews_the_patience() -> None:
+    headway = Headway()
+    found = []
+    for place in ((0, 0), (0, 0), (0, 7), (0, 7), (1, 3), (0, 9)):
+        headway.progressed = False
+        headway.got_to(*place)
+        found.append(headway.progressed)
+    assert found == [True, False, True, False, True, False]
