@@ -147,16 +147,17 @@ class Link:
         try:
             while True:
                 dead = min(self._alive + self.limits.stall, self._by)
-                idle = self._alive + self._idle if self._idle is not None else dead + 1
+                idle = self._alive + self._idle if self._idle is not None else inf
                 due = min(dead, idle, keepalive, until if until is not None else dead)
-                if await ready.wait(due):
+                if await ready.wait(due) or ready.is_set:
                     if self._doomed is not None:
                         raise self._doomed
                     return True
                 now = loop.now()
                 if until is not None and now >= until:
                     return False
-                if patient:
+                stopped = now - due > 1.0  # we were, or the machine slept: that silence is ours, too
+                if (patient or stopped) and now < self._by:
                     self._alive = now
                 else:
                     self._check_silence(now, dead, idle)

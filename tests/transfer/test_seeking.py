@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ import pytest
 from pync.commands.options import SendOptions
 from pync.endpoint import parse
 from pync.errors import NetworkError, PyncError, TimedOut
+from pync.loop import Loop
 from pync.report import Event
 from pync.transfer.calls import LAST_TRY, ONE_TRY, Headway, Patience
+from pync.transfer.wire import Limits, Wire
+from pync.transport.stream import StreamSocket
 from tests.harness import Processes
 
 HERE = "127.0.0.1"
@@ -175,3 +179,27 @@ def test_only_what_goes_further_than_before_renews_the_patience() -> None:
         headway.got_to(*place)
         found.append(headway.progressed)
     assert found == [True, False, True, False, True, False]
+
+
+def test_the_time_in_which_this_end_was_stopped_is_no_silence_of_the_other() -> None:
+    here, there = socket.socketpair()
+    ahead = 0.0
+
+    async def wait(loop: Loop) -> bool:
+        nonlocal ahead
+
+        def slept() -> None:
+            nonlocal ahead
+            ahead = 60.0  # a SIGSTOP of a minute, or a lid that was closed
+
+        loop.call_later(0.05, slept)
+        loop.call_later(0.4, lambda: there.send(b"x") and None)
+        wire = Wire(loop, StreamSocket(here), duplex=False, limits=Limits())
+        try:
+            return await wire.pause(read=True, write=False)
+        finally:
+            wire.channel.detach(loop)
+
+    with here, there, Loop() as loop:
+        loop.now = lambda: monotonic() + ahead  # type: ignore[method-assign]
+        assert loop.run(wait(loop))
