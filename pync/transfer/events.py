@@ -36,6 +36,7 @@ class Tally:
         self.size = 0
         self.first_failure = ""
         self._unsent = 0
+        self._overruled: ExitCode | None = None
         self._directories: set[bytes] = set()  # that failed
 
     def note(self, *, is_file: bool, status: int, size: int = 0, name: bytes = b"", why: str = "") -> bool:
@@ -64,6 +65,18 @@ class Tally:
                 new, what if count == 1 else f"{count} files: the sender could not read them"
             )
 
+    def overruled(self, failed: int, code: int) -> None:
+        """The receiver's own verdict, where it is worse than what it told of each file: it holds."""
+        if self.failed or not (failed or code):
+            return
+        known = code in (1, 2, 3, 4, 5)
+        self._overruled = ExitCode(code) if known else ExitCode.INTEGRITY
+        count = max(1, min(failed, self.delivered))
+        self.files = max(1, self.files)
+        self.delivered -= min(count, self.delivered)
+        self.failed = count
+        self.first_failure = f"the other end says that {failed or 'something'} failed, and not what"
+
     def _count_failures(self, count: int, what: str) -> None:
         self.files += count
         self.failed += count
@@ -86,6 +99,8 @@ class Tally:
     @property
     def code(self) -> ExitCode:
         """Wrong bytes over partial success; a failure alone is a local error."""
+        if self._overruled is not None:
+            return self._overruled
         if self.damaged:
             return ExitCode.INTEGRITY
         if not self.failed:

@@ -73,6 +73,7 @@ class Outgoing:
             self._handle(await wire.frame())
         if self._waiting:
             raise proto.ProtocolError("the peer ended without confirming everything")
+        of.tally.overruled(self._summary.failed, self._summary.code)
         wire.put(proto.BYE)
         await wire.end()
 

@@ -276,7 +276,8 @@ def verdict(tally: Tally) -> None:
     """Raises what one transfer deserves; returns when every file arrived."""
     if not tally.failed:
         return
-    kind = {4: IntegrityError, 5: PartialError}.get(int(tally.code), LocalError)
+    kinds = {1: NetworkError, 3: TimedOut, 4: IntegrityError, 5: PartialError}
+    kind = kinds.get(int(tally.code), LocalError)
     if tally.files <= 1:
         raise kind(tally.first_failure)
     raise kind(f"{tally.failed} of {tally.files} files failed; the first: {tally.first_failure}")
@@ -288,7 +289,7 @@ def several_verdict(tallies: list[Tally], failed: int) -> None:
         verdict(tallies[0])
         return
     bad = [tally for tally in tallies if tally.failed]
-    if any(tally.damaged for tally in bad):
+    if any(int(tally.code) == IntegrityError.code for tally in bad):
         raise IntegrityError("bytes were damaged on the way")
     if bad or failed:
         raise PartialError(

@@ -425,3 +425,23 @@ def test_small_files_with_a_pace_are_sent_one_by_one(little: Path) -> None:
         peer.goodbye()
 
     assert deliver([little], script, rate=10_000_000)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("failed", "code", "expected"), [(1, 5, 5), (1, 0, 4), (0, 2, 2), (0, 4, 4), (7, 77, 4)]
+)
+def test_a_receiver_that_confirms_everything_and_sums_up_failures_is_no_0(
+    little: Path, failed: int, code: int, expected: int
+) -> None:
+    def script(peer: Receiver) -> None:
+        peer.ready()
+        peer.expect(proto.ENTRY)
+        peer.confirm(0, 0)
+        peer.expect(proto.FINISH)
+        peer.say(proto.SUMMARY, messages.pack_counts(messages.Counts(1, failed, 0, code)))
+        peer.expect(proto.BYE)
+
+    found, events = deliver([little], script)
+    assert found == expected
+    assert "the other end says that" in _message(events)
+    assert [e.facts["failed"] for e in events if e.kind == "summary"] == [1]
