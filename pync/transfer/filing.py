@@ -201,6 +201,8 @@ class Filing:
         part = open_part(root, parent, name)
         restarted = False
         try:
+            if entry.size != messages.UNKNOWN_SIZE:
+                part.check_room_for(entry.size)
             hasher, offset = digests.new(self._checksum), 0
             if self._intake.due or not part.size or entry.flags & messages.AFRESH:
                 part = self._emptied(root, part)

@@ -9,7 +9,7 @@ from pync.transfer import digests
 from pync.transfer.root import Refused
 from pync.transfer.sink import Sink
 from pync.transfer.squeeze import Unpacker
-from pync.transfer.wire import Wire
+from pync.transfer.wire import Lost, Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,15 +108,29 @@ class Intake:
     async def _hole(self, count: int, sink: Sink) -> None:
         self._grow(count)
         sink.idle()
-        await sink.hole(self._wire, count)
-        hasher = sink.hasher
+        wire, hasher = self._wire, sink.hasher
+        said = wire.loop.now()
         while count:
             step = min(count, digests.SLICE * 16)
+            await sink.hole(wire, step)
             if step > digests.SLICE:
-                await self._wire.busy(digests.update_zeros, hasher, step)
+                await wire.busy(digests.update_zeros, hasher, step)
             else:
                 digests.update_zeros(hasher, step)
             count -= step
+            if count:
+                if wire.loop.now() - said > wire.limits.keepalive:
+                    said = wire.loop.now()
+                    wire.keepalive()
+                await self._look()
+
+    async def _look(self) -> None:
+        """Zeros that nobody waits for any more need not be hashed. Raises what ended the connection."""
+        try:
+            self._wire.look()
+        except Lost:
+            await self.drain()  # what was said last explains more
+            raise
 
     def _verified(self, end: messages.End, hasher: Any) -> messages.End:
         if end.status == messages.BROKEN:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import inf
 
-from pync.errors import ExitCode, NetworkError, PyncError, TimedOut, reason
+from pync.errors import ExitCode, IntegrityError, NetworkError, PyncError, TimedOut, reason
 from pync.loop import Flag, Loop
 from pync.proto import transfer_messages as messages
 from pync.proto.escape import printable
@@ -232,6 +232,15 @@ class Link:
             self._end += count
         return count
 
+    def look(self) -> None:
+        """Whoever has work that takes long looks whether the other end is still there; raises Lost.
+
+        Reads on as far as there is room and parses nothing.
+        """
+        held = self._end - self._start
+        if held == 0 or (self._opener is None and held < len(self._in) // 2):
+            self.fill_now()
+
     def _record_now(self) -> int:
         """Read the next record: its length once it is whole, or a WANT_*."""
         opener, record = self._opener, self._sealed_in
@@ -297,7 +306,7 @@ class Link:
     def _last_words(self) -> None:
         try:
             self.poll()
-        except (Lost, OSError):
+        except (Lost, OSError, IntegrityError):  # perhaps it is not words that come next
             pass
 
     def push(self) -> bool:

@@ -37,6 +37,13 @@ class Part:
             os.fchmod(self.fd, MARK | 0o600)
             self.ours = True
 
+    def check_room_for(self, size: int) -> None:
+        """Raises Refused for a file larger than any that the file system can hold."""
+        try:
+            os.lseek(self.fd, size, os.SEEK_SET)
+        except (OSError, OverflowError):
+            raise Refused("larger than the file system allows", status=messages.FAILED, code=2) from None
+
     def start_at(self, offset: int) -> None:
         """Drop what follows `offset` and write on from there."""
         self.claim()

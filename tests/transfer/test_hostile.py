@@ -396,7 +396,7 @@ def test_frames_out_of_turn_end_the_session(out: Path, kind: int) -> None:
 def test_huge_announcements_cost_no_memory_and_no_disk(out: Path) -> None:
     def attack(sender: Sender) -> None:
         sender.begin()
-        sender.entry(messages.Entry(messages.FILE, b"f", 0o644, size=1 << 62))
+        sender.entry(messages.Entry(messages.FILE, b"f", 0o644, size=1 << 42))
         sender.say(proto.RUN, messages.pack_run(proto.RUN_MAX))
         sender.raw(b"x" * 100_000)
         sender.sock.close()
@@ -406,6 +406,57 @@ def test_huge_announcements_cost_no_memory_and_no_disk(out: Path) -> None:
     assert code == 1
     assert (out / "f.part").stat().st_blocks * 512 < 1 << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+def test_a_file_larger_than_the_file_system_allows_is_refused_at_once(out: Path) -> None:
+    with (out / "probe").open("wb") as probe:
+        try:
+            os.lseek(probe.fileno(), 1 << 62, os.SEEK_SET)
+        except OSError:
+            pass
+        else:
+            pytest.skip("this file system allows all sizes")
+    (out / "probe").unlink()
+
+    def attack(sender: Sender) -> None:
+        sender.begin()
+        sender.entry(messages.Entry(messages.FILE, b"f", 0o644, size=1 << 62))
+        fates.update(sender.finish())
+
+    fates: dict[int, messages.Done] = {}
+    assert receive(out, attack)[0] == 2
+    assert fates[0].reason == "larger than the file system allows"
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(("last", "code"), [("nothing", 1), ("end", 1), ("abort", 3)])
+def test_a_huge_hole_ends_with_its_sender(
+    out: Path, monkeypatch: pytest.MonkeyPatch, last: str, code: int
+) -> None:
+    gone = threading.Event()
+    hashed: list[int] = []
+
+    def hash_zeros(hasher: Any, count: int) -> None:
+        hashed.append(count)
+        gone.wait(10)
+
+    monkeypatch.setattr(digests, "update_zeros", hash_zeros)
+
+    def attack(sender: Sender) -> None:
+        sender.begin()
+        sender.entry(messages.Entry(messages.FILE, b"f", 0o644, size=1 << 42))
+        sender.say(proto.HOLE, messages.pack_hole(1 << 42))
+        if last == "end":
+            sender.say(proto.END, messages.pack_end(messages.End(messages.WHOLE, 1 << 42, bytes(16))))
+        elif last == "abort":
+            sender.say(proto.ABORT, messages.pack_abort(messages.Abort(3, "too late")))
+        sender.sock.shutdown(socket.SHUT_WR)
+        gone.set()
+
+    found, events = receive(out, attack)
+    assert found == code
+    assert len(hashed) < 100
+    assert ("too late" in events[-1].facts["message"]) == (last == "abort")
 
 
 def test_packed_block_larger_than_it_says_is_refused(out: Path) -> None:
