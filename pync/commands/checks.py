@@ -37,6 +37,7 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tls_key", ("tls_cert",)),
     ("retry_delay", ("retry", "retry_for")),
     ("to", ("listen",)),
+    ("secret_words", ("secret", "secret_file")),
     ("expect", ("wait",)),
     ("until", ("wait",)),
     ("interval", ("wait",)),

@@ -194,7 +194,7 @@ class RecvOptions(TransferOptions):
     skip: bool = False
     count: int | None = None  # senders to serve
     max_size: int | None = None
-    secret_words: int = 2  # words of a code we make up
+    secret_words: int | None = None  # words of a code we make up; None: 2
     yes: bool = False
 
 

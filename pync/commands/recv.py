@@ -44,7 +44,7 @@ async def run(loop: Loop, options: RecvOptions, report: Report) -> ExitCode:
         except OutputClosed:
             raise output_closed() from None
         return ExitCode.OK
-    code, made = ask.secret_from(options.secret, options.secret_file, makes=options.secret_words)
+    code, made = ask.secret_from(options.secret, options.secret_file, makes=options.secret_words or 2)
     keep_open = options.keep_open or (options.count or 1) > 1
     place = Place(options.output, keep_open=keep_open)
     place.check()

@@ -11,7 +11,7 @@ import errno
 import stat
 
 from pync.proto import transfer_messages as messages
-from pync.transfer.root import Refused, Root, failed, free_name, look, part_name, set_times
+from pync.transfer.root import Refused, Root, creation_mask, failed, free_name, look, part_name, set_times
 from pync.transfer.system import lock, os
 
 MARK = stat.S_ISVTX
@@ -75,9 +75,13 @@ class Part:
 
     def settle(self, entry: messages.Entry, policy: str, settled: set[tuple[int, bytes]]) -> bytes:
         """Mode, times and its final name, in one rename; the name it got. The contents are synced by now."""
-        name = self.name
+        name, mode = self.name, entry.mode & 0o777
+        if entry.kind == messages.STREAM:
+            mode &= ~creation_mask()  # bytes from a pipe have no mode of their own
         try:
-            os.fchmod(self.fd, entry.mode & 0o777)
+            if not self.is_there():
+                raise Refused("its partial file was replaced meanwhile", status=messages.FAILED)
+            os.fchmod(self.fd, mode)
             set_times(self.fd, entry.mtime)
             if look(self.parent, name) is not None:
                 name = taken(self.parent, name, policy)
@@ -88,10 +92,16 @@ class Part:
             settled.add((os.fstat(self.parent).st_ino, name))
         return name
 
+    def is_there(self) -> bool:
+        """Whether its name still stands for what is open here."""
+        there, ours = look(self.parent, self.part), os.fstat(self.fd)
+        return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
     def remove(self) -> None:
-        """It is of no use to anybody."""
+        """It is of no use to anybody. What somebody else put in its place stays."""
         try:
-            os.unlink(self.part, dir_fd=self.parent)
+            if self.is_there():
+                os.unlink(self.part, dir_fd=self.parent)
         except OSError:
             pass
 
@@ -154,12 +164,11 @@ def _adopt(parent: int, name: bytes, candidate: bytes, fd: int) -> Part | None:
         raise Refused("another transfer is writing it right now") from None
     except OSError:
         pass  # a file system without locks
-    now = look(parent, candidate)
-    if now is None or now.st_ino != there.st_ino or now.st_dev != there.st_dev:
-        return None  # whoever held it renamed it between our open and our lock
     size = os.fstat(fd).st_size
     ours = bool(there.st_mode & MARK) or not size
     part = Part(parent, name, candidate, fd, size, ours=ours)
+    if not part.is_there():
+        return None  # whoever held it renamed it between our open and our lock
     if ours and not there.st_mode & MARK:
         part.ours = False
         part.claim()

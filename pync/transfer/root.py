@@ -253,6 +253,13 @@ def open_existing(parent: int, name: bytes) -> int | None:
     return None
 
 
+def creation_mask() -> int:
+    """The umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def set_times(fd: int, mtime: int) -> None:
     """Give an open file its modification time; a time this system cannot hold is left out."""
     try:

@@ -14,7 +14,7 @@ from time import perf_counter
 
 from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
-from pync.transfer.root import Refused, failed, part_name
+from pync.transfer.root import Refused, creation_mask, failed, part_name
 from pync.transfer.system import os
 
 TYPE_CHECKING = False
@@ -48,8 +48,7 @@ class SmallFiles:
     """The small files of one connection. `umask` is the process's: it saves a system call a file."""
 
     def __init__(self, *, fsync: bool) -> None:
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
+        self._umask = creation_mask()
         self._fsync = fsync
         self._slow = 0
         self.pending: list[Pending] = []

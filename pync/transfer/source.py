@@ -173,10 +173,11 @@ class Walk:
                 yield Item(messages.DIRECTORY, path, problem="it is nested too deeply")
                 return
             yield Item(messages.DIRECTORY, path, name, parent, there)
+            simple = self._exclude is None and len(path) + 1 + messages.NAME_MAX <= messages.PATH_MAX
             with os.scandir(fd) as entries:
                 for entry in entries:
                     try:  # the usual case, without a generator of its own
-                        plain = self._exclude is None and entry.is_file(follow_symlinks=False)
+                        plain = simple and entry.is_file(follow_symlinks=False)
                     except OSError:
                         plain = False
                     if plain:
@@ -200,7 +201,10 @@ class Walk:
                 entry.name, path, lambda: entry.is_dir(follow_symlinks=self.follow)
             ):
                 return
-            if entry.is_file(follow_symlinks=self.follow):
+            if len(path) > messages.PATH_MAX:
+                kind = messages.DIRECTORY if entry.is_dir(follow_symlinks=self.follow) else messages.FILE
+                yield Item(kind, path, problem=f"its path has more than {messages.PATH_MAX} bytes")
+            elif entry.is_file(follow_symlinks=self.follow):
                 yield Item(messages.FILE, path, name, fd)
             elif entry.is_dir(follow_symlinks=self.follow):
                 yield from self._directory(fd, name, path, above)

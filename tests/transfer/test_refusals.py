@@ -411,3 +411,41 @@ def test_what_waits_when_the_connection_ends_is_taken_away(
         (out / "f.part").unlink()
     pending.drop()
     assert (_names(out), pending.pending) == ([], [])
+
+
+def _entry(kind: int) -> messages.Entry:
+    return messages.Entry(kind, b"f", 0o644, 0, 4)
+
+
+@pytest.mark.parametrize("swap", ["file", "link", "nothing"])
+def test_a_partial_file_that_somebody_replaced_is_not_taken_for_ours(
+    root: Root, out: Path, swap: str
+) -> None:
+    part = open_part(root, root.fd, b"f")
+    part.start_at(0)
+    part.write(memoryview(b"ours"))
+    alien = out / "f.part"
+    alien.unlink()
+    if swap == "file":
+        alien.write_bytes(b"alien")
+    elif swap == "link":
+        alien.symlink_to("elsewhere")
+    with pytest.raises(Refused, match="replaced"):
+        part.settle(_entry(messages.FILE), "refuse", set())
+    part.remove()
+    part.close()
+    assert [path.name for path in out.iterdir()] == ([] if swap == "nothing" else ["f.part"])
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(messages.STREAM, 0o600), (messages.FILE, 0o644)])
+def test_a_stream_gets_what_the_umask_leaves(root: Root, out: Path, kind: int, mode: int) -> None:
+    part = open_part(root, root.fd, b"f")
+    part.start_at(0)
+    part.write(memoryview(b"ours"))
+    before = os.umask(0o077)
+    try:
+        part.settle(_entry(kind), "refuse", set())
+    finally:
+        os.umask(before)
+    part.close()
+    assert stat.S_IMODE((out / "f").stat().st_mode) == mode

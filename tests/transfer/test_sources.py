@@ -258,6 +258,23 @@ def test_directories_are_followed_as_deep_as_may_be(tmp_path: Path) -> None:
     assert problem == (b"/".join([b"d"] * (DEPTH_MAX + 1)), "it is nested too deeply")
 
 
+def test_a_path_too_long_for_the_protocol_fails_alone(top: Path, out: Path) -> None:
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(messages.PATH_MAX // 200 + 1):  # whole paths are too long for the system, too
+        os.mkdir("d" * 200, dir_fd=fd)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=fd)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    result = transfer([top], out)
+    assert result.codes == (5, 5), result.errors()
+    failed = [event.facts for event in result.send_events if event.facts.get("status") == "failed"]
+    assert [facts["reason"] for facts in failed] == ["its path has more than 4096 bytes"]
+    assert (out / "top" / "other").read_bytes() == b"x"
+    assert len(result.files()) == messages.PATH_MAX // 200 + 2
+
+
 # --- what a name stands for --------------------------------------------------------------------------
 
 
