@@ -79,7 +79,9 @@ class RecvFlags(TransferFlags):
             FILES, "-o --output", "File, directory (ends in / or exists), or - for stdout", of.named("PATH")
         ),
     ]
-    overwrite: Annotated[bool, flag(FILES, "--overwrite", "Replace a file that exists")]
+    overwrite: Annotated[
+        bool, flag(FILES, "--overwrite", "Replace a file that exists, and the mode of a directory")
+    ]
     rename: Annotated[bool, flag(FILES, "--rename", "Take another name if the file exists")]
     skip: Annotated[bool, flag(FILES, "--skip", "Keep the file that exists, skip the new one")]
     max_size: Annotated[int, flag(FILES, "--max-size", "Refuse more than that", of.SIZE)]

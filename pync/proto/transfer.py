@@ -30,7 +30,10 @@ that no
    Entries are numbered from 0 by counting. The sender goes on without waiting for confirmations, at most
    WINDOW entries ahead. An ENTRY of a file carries a body in one of three ways: INLINE, digest and contents
    inside the frame (up to INLINE_MAX); EAGER, the body follows at once; neither, the sender waits for the
-   ANSWER. A LEAVE entry closes the innermost open directory with its mode and times.
+   ANSWER. A LEAVE entry closes the innermost open directory with its mode and times; one that names another
+   closes that and all below it, and what closes nothing is ignored. A directory the receiver did not make
+   itself keeps its mode and time, unless it may overwrite. The sticky bit of a directory arrives, those of
+   set-user-ID and set-group-ID of nothing.
 5. Resume. ANSWER says how many bytes the receiver has, at first without a digest: both ends then read that
 much of
    their own file at the same time. A second ANSWER brings the receiver's digest, the sender says MATCH yes or

@@ -24,6 +24,9 @@ REASON_MAX = 512
 DIGEST_MAX = 64
 SIZE_MAX = (1 << 63) - 1
 UNKNOWN_SIZE = (1 << 64) - 1
+DIRECTORY_MODE = (
+    0o1777  # of a mode; without the sticky bit, everybody could delete what others have in a 1777
+)
 
 # Entry kinds
 FILE, DIRECTORY, SYMLINK, STREAM, LEAVE = 1, 2, 3, 4, 5
@@ -355,8 +358,10 @@ def split_path(path: bytes) -> tuple[bytes, ...]:
     Newlines, escape codes and bytes that are not UTF-8 are legal in names here and stay; who prints them
     escapes them.
     """
-    if not path or len(path) > PATH_MAX:
-        raise ValueError("its path is empty or too long")
+    if not path:
+        raise ValueError("its path is empty")
+    if len(path) > PATH_MAX:
+        raise ValueError("its path is too long")
     if b"\0" in path:
         raise ValueError("its name contains a NUL")
     parts = tuple(path.split(b"/"))

@@ -108,11 +108,13 @@ class Place:
 
     def path_for(self, entry: messages.Entry) -> bytes:
         """The path in the root. Raises Refused."""
+        if entry.kind == messages.LEAVE:
+            return entry.path  # of a directory that is open, or of none
         if not self._file:
             if not entry.path:
                 raise Refused("it has no name; use -o FILE")
             return entry.path
-        if entry.kind in (messages.DIRECTORY, messages.LEAVE) or b"/" in entry.path:
+        if entry.kind == messages.DIRECTORY or b"/" in entry.path:
             raise Refused("-o names one file; end it in / for a directory")
         return self._file
 

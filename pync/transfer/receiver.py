@@ -288,7 +288,8 @@ class Incoming:
         if entry.kind == messages.DIRECTORY:
             root.make_directory(path)
         elif entry.kind == messages.LEAVE:
-            root.leave(path, entry.mode, entry.mtime, fsync=terms.fsync)
+            overwrite = terms.policy == "overwrite"
+            root.leave(path, entry.mode, entry.mtime, overwrite=overwrite, fsync=terms.fsync)
         elif entry.kind == messages.SYMLINK:
             return Filed(root.make_link(path, entry, terms.policy), 0, b"", path)
         elif inline:

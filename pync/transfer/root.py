@@ -25,6 +25,8 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DEPTH_MAX = 256  # each open directory costs a descriptor, on both ends
 KNOWN_MAX = 10_000
+# On a directory of ours until it is left and gets its mode, so that another run knows it again after a cut.
+UNFINISHED = stat.S_ISVTX | 0o700
 
 
 class Refused(Exception):
@@ -42,15 +44,52 @@ def failed(error: OSError) -> Refused:
     return Refused(reason(error), status=messages.FAILED)
 
 
+def _checked(path: bytes) -> tuple[bytes, ...]:
+    try:
+        return messages.split_path(path)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
 class _Level:
-    """A directory on the way down. `known`: the names in it, if we made it and they are not too many."""
+    """A directory on the way down.
 
-    __slots__ = ("fd", "known", "name")
+    `known`: the names in it, if we made it and they are not too many. `announced`: by a DIRECTORY, so that
+    a LEAVE may close it. `ours`: made by us, now or in a run that was cut. `before`: its mode, if it had to
+    be opened up, and `mtime`: both of a directory that was there, and is to stay as it was.
+    """
 
-    def __init__(self, name: bytes, fd: int, known: set[bytes] | None) -> None:
+    __slots__ = ("announced", "before", "fd", "known", "mtime", "name", "ours")
+
+    def __init__(self, name: bytes, fd: int, known: set[bytes] | None, *, announced: bool) -> None:
         self.name = name
         self.fd = fd
         self.known = known
+        self.announced = announced
+        there = os.fstat(fd)
+        mode = stat.S_IMODE(there.st_mode)
+        self.mtime = there.st_mtime_ns
+        self.ours = known is not None or mode & messages.DIRECTORY_MODE == UNFINISHED
+        self.before: int | None = None
+        wanted = mode | (UNFINISHED if self.ours else 0o700)
+        if mode == wanted:
+            return
+        try:  # made without the mark, as some systems do; or of an earlier run, read-only, with more to come
+            os.fchmod(fd, wanted)
+        except OSError:
+            return  # then creating something in it says why not
+        if not self.ours:
+            self.before = mode
+
+    def close(self) -> None:
+        """Let go of it; one that was opened up is as it was before."""
+        try:
+            if self.before is not None:
+                os.fchmod(self.fd, self.before)
+        except OSError:
+            pass
+        finally:
+            os.close(self.fd)
 
     def is_new(self, name: bytes) -> bool:
         """Whether `name` is certainly not there yet; from now on it counts as there."""
@@ -96,15 +135,11 @@ class Root:
         """Directory descriptor, last name, and whether that is certainly free. Raises Refused."""
         parent, _, name = path.rpartition(b"/")
         if parent != self._current or not 0 < len(name) <= messages.NAME_MAX or b"\0" in path:
-            try:
-                parts = messages.split_path(path)
-            except ValueError as error:
-                raise Refused(str(error)) from None
-            self._enter(parts[:-1])
-        elif name in (b".", b".."):
+            self._enter(_checked(path)[:-1])
+        elif name in (b".", b"..") or (not parent and path[:1] == b"/"):
             raise Refused("its path is absolute or leaves the directory")
-        elif len(path) > messages.PATH_MAX or (not parent and path[:1] == b"/"):
-            raise Refused("its path is empty or too long")
+        elif len(path) > messages.PATH_MAX:
+            raise Refused("its path is too long")
         if not self._levels:
             return self.fd, name, False
         level = self._levels[-1]
@@ -122,7 +157,9 @@ class Root:
         for name in parts[same:]:
             self._push(name, None, "its directory is a symbolic link or no directory here")
 
-    def _push(self, name: bytes, known: set[bytes] | None, no_directory: str) -> None:
+    def _push(
+        self, name: bytes, known: set[bytes] | None, no_directory: str, *, announced: bool = False
+    ) -> None:
         parent = self._levels[-1].fd if self._levels else self.fd
         try:
             fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
@@ -130,18 +167,12 @@ class Root:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise Refused(no_directory) from None
             raise failed(error) from None
-        mode = os.fstat(fd).st_mode
-        if mode & 0o700 != 0o700:  # a read-only directory of an earlier run that has more to come
-            try:
-                os.fchmod(fd, stat.S_IMODE(mode) | 0o700)
-            except OSError:
-                pass  # then creating something in it says why not
-        self._levels.append(_Level(name, fd, known))
+        self._levels.append(_Level(name, fd, known, announced=announced))
         self._current = self._current + b"/" + name if self._current else name
 
     def _pop_to(self, depth: int) -> None:
         while len(self._levels) > depth:
-            os.close(self._levels.pop().fd)
+            self._levels.pop().close()
         self._current = b"/".join(level.name for level in self._levels)
 
     def make_directory(self, path: bytes) -> None:
@@ -151,32 +182,46 @@ class Root:
             raise Refused("its path is too deep")
         known: set[bytes] | None = set()
         try:
-            os.mkdir(name, 0o700, dir_fd=parent)
+            os.mkdir(name, UNFINISHED, dir_fd=parent)
         except FileExistsError:
             known = None
         except OSError as error:
             raise failed(error) from None
-        self._push(name, known, "it exists already, as a file or a symbolic link")
+        self._push(name, known, "it exists already, as a file or a symbolic link", announced=True)
 
-    def leave(self, path: bytes, mode: int, mtime: int, *, fsync: bool) -> None:
-        """Close a directory, giving it its mode and times at last. Raises Refused."""
-        if not path:
+    def leave(self, path: bytes, mode: int, mtime: int, *, overwrite: bool, fsync: bool) -> None:
+        """Close a directory that was announced, the innermost for b"", giving it its mode and times at last.
+
+        One that was there before keeps its own, but for `overwrite`. What closes nothing is ignored. Raises
+        Refused.
+        """
+        depth = self._depth_of(path)
+        if not depth:
             return
+        level = self._levels[depth - 1]
         try:
-            parts = messages.split_path(path)
-        except ValueError as error:
-            raise Refused(str(error)) from None
-        self._enter(parts)
-        fd = self._levels[-1].fd
-        try:
-            os.fchmod(fd, mode & 0o777)
-            set_times(fd, mtime)
+            if level.ours or overwrite:
+                level.before = None
+                os.fchmod(level.fd, mode & messages.DIRECTORY_MODE)
+            # one that an earlier run has finished may have got what was missing in it then
+            if level.ours or overwrite or level.mtime == mtime:
+                set_times(level.fd, mtime)
             if fsync:
-                os.fsync(fd)
+                os.fsync(level.fd)
         except OSError as error:
             raise failed(error) from None
         finally:
-            self._pop_to(len(parts) - 1)
+            self._pop_to(depth - 1)
+
+    def _depth_of(self, path: bytes) -> int:
+        """Of an announced directory that is open, the innermost for b""; 0 for none. Raises Refused."""
+        if path and not (self._current + b"/").startswith(path + b"/"):
+            _checked(path)
+            return 0
+        depth = path.count(b"/") + 1 if path else len(self._levels)
+        while not path and depth and not self._levels[depth - 1].announced:
+            depth -= 1
+        return depth if depth and self._levels[depth - 1].announced else 0
 
     def sync(self) -> None:
         """Make the renames in the top directory durable."""

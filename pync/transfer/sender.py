@@ -189,7 +189,7 @@ class Outgoing:
             return
         there = item.status
         assert there is not None
-        mode, mtime = stat.S_IMODE(there.st_mode) & 0o777, there.st_mtime_ns
+        mode, mtime = there.st_mode & messages.DIRECTORY_MODE, there.st_mtime_ns
         if item.path or item.kind == messages.SYMLINK:
             self._put_entry(index, messages.Entry(item.kind, item.path, mode, mtime, target=item.target))
 

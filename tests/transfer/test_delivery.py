@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def test_tree_arrives_with_modes_times_links_and_empty_entries(
     assert tree(out / "tree") == tree(source)
     assert set(result.files().values()) == {"ok"}
     assert result.files("send") == result.files()
+
+
+def test_a_directory_for_everybody_keeps_its_sticky_bit(source: Path, out: Path) -> None:
+    (source / "empty").chmod(0o1777)
+    assert transfer([source], out).codes == (0, 0)
+    assert stat.S_IMODE((out / "tree" / "empty").stat().st_mode) == 0o1777
 
 
 def test_same_command_again_finds_everything_identical(source: Path, out: Path) -> None:

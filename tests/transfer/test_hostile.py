@@ -194,8 +194,8 @@ def test_no_path_leads_out(out: Path, outside: Path, path: bytes, way: str) -> N
         fates.update(sender.finish())
 
     code, _ = receive(out, attack)
-    if way == "leave" and not path:
-        return  # leaving the top is nothing
+    if way == "leave" and (not path or path.startswith(b"d/")):
+        return  # leaving the top is nothing, nor is what is not open
     assert code in (2, 5)
     assert fates[0].status in (messages.REFUSED, messages.FAILED)
     assert list(out.iterdir()) == []
@@ -486,7 +486,38 @@ def test_setuid_bits_do_not_arrive(out: Path) -> None:
 
     assert receive(out, attack)[0] == 0
     assert (out / "f").stat().st_mode & 0o7777 == 0o755
-    assert (out / "d").stat().st_mode & 0o7777 == 0o777
+    assert (out / "d").stat().st_mode & 0o7777 == 0o1777, "the sticky bit makes it safer"
+
+
+@pytest.mark.parametrize(("policy", "mode"), [({}, 0o700), ({"overwrite": True}, 0o777)])
+def test_a_private_directory_that_was_there_is_not_opened_to_others(
+    out: Path, policy: dict[str, bool], mode: int
+) -> None:
+    for name in ("entered", "only-left"):
+        (out / name).mkdir(0o700)
+
+    def attack(sender: Sender) -> None:
+        sender.begin()
+        sender.entry(messages.Entry(messages.LEAVE, b"only-left", 0o777))
+        sender.entry(messages.Entry(messages.DIRECTORY, b"entered", 0o777))
+        sender.entry(messages.Entry(messages.LEAVE, b"entered", 0o777))
+        assert sender.finish() == {}
+
+    assert receive(out, attack, **policy)[0] == 0
+    assert (out / "entered").stat().st_mode & 0o7777 == mode
+    assert (out / "only-left").stat().st_mode & 0o7777 == 0o700
+
+
+def test_leave_needs_no_path(out: Path) -> None:
+    def attack(sender: Sender) -> None:
+        sender.begin()
+        sender.entry(messages.Entry(messages.DIRECTORY, b"d", 0o750))
+        sender.small(b"d/f")
+        sender.entry(messages.Entry(messages.LEAVE, b"", 0o750))
+        assert sender.finish() == {}
+
+    assert receive(out, attack)[0] == 0
+    assert (out / "d").stat().st_mode & 0o7777 == 0o750
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"SSH-2.0-x\r\n"])

@@ -17,7 +17,7 @@ from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
 from pync.transfer import root as rooted
 from pync.transfer.part import ATTEMPTS, MARK, Part, open_part
-from pync.transfer.root import DEPTH_MAX, KNOWN_MAX, Refused, Root, free_name, look, part_name
+from pync.transfer.root import DEPTH_MAX, KNOWN_MAX, UNFINISHED, Refused, Root, free_name, look, part_name
 from pync.transfer.small import SmallFiles
 from tests.transfer.rig import transfer
 
@@ -59,7 +59,9 @@ def test_a_root_that_is_no_directory_is_told_with_its_name(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("path", "why"),
     [
-        (b"/top", "its path"),
+        (b"/top", "absolute or leaves"),
+        (b"/top/f", "absolute or leaves"),
+        (b"", "its path is empty"),
         (b".", "absolute or leaves"),
         (b"..", "absolute or leaves"),
         (b"n" * 256, "name is too long"),
@@ -120,16 +122,81 @@ def test_a_directory_whose_mode_cannot_be_set_is_told_and_left(
     with monkeypatch.context() as patch:
         _refuse(patch, "fchmod")
         with pytest.raises(Refused, match="no space"):
-            root.leave(b"d", 0o755, 0, fsync=False)
+            root.leave(b"d", 0o755, 0, overwrite=False, fsync=False)
     assert root.locate(b"after")[0] == root.fd, "the next one is beside it, not in it"
-    root.leave(b"d", 0o750, TOO_LATE, fsync=True)
+    root.make_directory(b"d")
+    root.leave(b"d", 0o750, TOO_LATE, overwrite=False, fsync=True)
     assert stat.S_IMODE((out / "d").stat().st_mode) == 0o750
 
 
 def test_leaving_an_impossible_path_is_refused_and_the_top_is_nothing(root: Root) -> None:
-    root.leave(b"", 0o700, 0, fsync=False)
+    root.leave(b"", 0o700, 0, overwrite=False, fsync=False)
     with pytest.raises(Refused):
-        root.leave(b"../d", 0o700, 0, fsync=False)
+        root.leave(b"../d", 0o700, 0, overwrite=False, fsync=False)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("before", [0o700, 0o500])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_directory_that_was_there_keeps_its_mode_and_time_unless_it_may_be_overwritten(
+    root: Root, out: Path, before: int, overwrite: bool
+) -> None:
+    own = out / "own"
+    own.mkdir()
+    own.chmod(before)
+    os.utime(own, ns=(1, 10**18))
+    root.make_directory(b"own")
+    root.leave(b"own", 0o777, 5, overwrite=overwrite, fsync=False)
+    assert (_mode(own), own.stat().st_mtime_ns) == ((0o777, 5) if overwrite else (before, 10**18))
+
+
+def test_a_directory_that_had_to_be_opened_up_is_as_before_when_the_connection_breaks(out: Path) -> None:
+    (out / "own").mkdir()
+    (out / "own").chmod(0o500)
+    with Root(str(out)) as root:
+        root.make_directory(b"own")
+        assert _mode(out / "own") == 0o700
+    assert _mode(out / "own") == 0o500
+
+
+def test_a_directory_of_a_run_that_was_cut_is_finished_by_the_next(out: Path) -> None:
+    with Root(str(out)) as cut:
+        cut.make_directory(b"d")
+    with Root(str(out)) as root:
+        root.make_directory(b"d")
+        root.leave(b"d", 0o1777, 5, overwrite=False, fsync=False)
+    assert (_mode(out / "d"), (out / "d").stat().st_mtime_ns) == (0o1777, 5)
+
+
+def test_a_delivered_directory_that_gets_a_missing_file_has_its_time_again(root: Root, out: Path) -> None:
+    for missing in ("one", "two"):
+        root.make_directory(b"d")
+        (out / "d" / missing).touch()
+        root.leave(b"d", 0o755, 5, overwrite=False, fsync=False)
+        assert (out / "d").stat().st_mtime_ns == 5
+
+
+def test_what_leaves_no_announced_directory_is_ignored(root: Root, out: Path) -> None:
+    (out / "own").mkdir(0o700)
+    (out / "own" / "sub").mkdir(0o700)
+    for path in (b"own", b"own/sub", b"none", b""):
+        root.locate(b"own/sub/f")  # opened on the way, not by a DIRECTORY
+        root.leave(path, 0o777, 5, overwrite=True, fsync=False)
+    assert (_mode(out / "own"), _mode(out / "own" / "sub")) == (0o700, 0o700)
+
+
+def test_leaving_without_a_path_closes_the_innermost_directory(root: Root, out: Path) -> None:
+    root.make_directory(b"a")
+    root.make_directory(b"a/b")
+    (out / "a" / "b" / "c").mkdir()
+    root.locate(b"a/b/c/f")
+    root.leave(b"", 0o751, 5, overwrite=False, fsync=False)
+    assert (_mode(out / "a" / "b"), _mode(out / "a")) == (0o751, UNFINISHED)
+    root.leave(b"", 0o750, 5, overwrite=False, fsync=False)
+    assert _mode(out / "a") == 0o750
 
 
 @pytest.mark.parametrize("allowed", [True, False])
