@@ -23,6 +23,7 @@ NAME_MAX = 255
 REASON_MAX = 512
 DIGEST_MAX = 64
 SIZE_MAX = (1 << 63) - 1
+TIME_MAX = (1 << 63) - 1  # nanoseconds, before or after 1970
 UNKNOWN_SIZE = (1 << 64) - 1
 DIRECTORY_MODE = (
     0o1777  # of a mode; without the sticky bit, everybody could delete what others have in a 1777
@@ -283,8 +284,13 @@ def parse_confirm(data: bytes) -> tuple[int, int]:
     return first, last
 
 
+def _reason(text: str) -> bytes:
+    """As much as travels; names in it may have bytes that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace")[:REASON_MAX]
+
+
 def pack_done(done: Done) -> bytes:
-    return _DONE.pack(done.number, done.status, done.code) + done.reason.encode()[:REASON_MAX]
+    return _DONE.pack(done.number, done.status, done.code) + _reason(done.reason)
 
 
 def parse_done(data: bytes) -> Done:
@@ -304,7 +310,7 @@ def parse_counts(data: bytes) -> Counts:
 
 
 def pack_abort(abort: Abort) -> bytes:
-    return bytes((abort.code,)) + abort.reason.encode()[:REASON_MAX]
+    return bytes((abort.code,)) + _reason(abort.reason)
 
 
 def parse_abort(data: bytes) -> Abort:

@@ -9,7 +9,7 @@ from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
 from pync.transfer import digests
 from pync.transfer.intake import Intake
-from pync.transfer.part import Part, open_part, taken
+from pync.transfer.part import Part, open_part, remove_stale, taken
 from pync.transfer.root import Refused, Root, failed, look, open_existing
 from pync.transfer.sink import Sink, sink_for
 from pync.transfer.small import BATCH_MAX, SmallFiles
@@ -145,6 +145,7 @@ class Filing:
             return await self._receive(root, path, entry, existing=True)
         compared = await self._compare(parent, name, entry)
         if compared is not None:
+            remove_stale(root, parent, name)
             return compared._replace(path=path)
         return await self._receive(root, path, entry, existing=True)
 

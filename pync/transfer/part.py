@@ -152,6 +152,20 @@ def open_part(root: Root, parent: int, name: bytes, *, after: Part | None = None
     raise Refused("all names for its partial file are taken")
 
 
+def remove_stale(root: Root, parent: int, name: bytes) -> None:
+    """The file is here whole: what a transfer that was cut left of it goes, unless somebody is writing it."""
+    there = look(parent, part_name(name))
+    if there is None or not stat.S_ISREG(there.st_mode) or not there.st_mode & MARK:
+        return
+    try:
+        stale = open_part(root, parent, name)
+    except Refused:
+        return
+    if stale.ours:
+        stale.remove()
+    stale.close()
+
+
 def _adopt(parent: int, name: bytes, candidate: bytes, fd: int) -> Part | None:
     """Lock what was opened and see whether it may be used; None for the next name."""
     there = os.fstat(fd)

@@ -16,7 +16,7 @@ from pync.transfer import digests
 from pync.transfer.body import Body
 from pync.transfer.delivery import Delivery, Waiting
 from pync.transfer.events import file_event
-from pync.transfer.source import OPEN_FILE, Item, changed, open_special, read_small, says_its_size
+from pync.transfer.source import OPEN_FILE, Item, changed, open_special, read_small, says_its_size, time_of
 from pync.transfer.squeeze import Squeezer
 from pync.transfer.system import os
 from pync.transfer.wire import Lost, Wire
@@ -189,7 +189,7 @@ class Outgoing:
             return
         there = item.status
         assert there is not None
-        mode, mtime = there.st_mode & messages.DIRECTORY_MODE, there.st_mtime_ns
+        mode, mtime = there.st_mode & messages.DIRECTORY_MODE, time_of(there)
         if item.path or item.kind == messages.SYMLINK:
             self._put_entry(index, messages.Entry(item.kind, item.path, mode, mtime, target=item.target))
 
@@ -247,7 +247,7 @@ class Outgoing:
         digest = self._digest_of(data)
         self._waiting.append(Waiting(self._number, index, path, messages.FILE, size, digest))
         self._number += 1
-        self._wire.put_encoded(encode_inline(path, there.st_mode & 0o777, there.st_mtime_ns, data, digest))
+        self._wire.put_encoded(encode_inline(path, there.st_mode & 0o777, time_of(there), data, digest))
         self._of.sent += size
         self._wire.body_sent += size
         return None
@@ -260,7 +260,7 @@ class Outgoing:
         flags = messages.EAGER if size <= proto.EAGER_MAX else 0
         if self._terms.no_resume:
             flags |= messages.AFRESH
-        mode, mtime = there.st_mode & 0o777, there.st_mtime_ns
+        mode, mtime = there.st_mode & 0o777, time_of(there)
         number = self._put_entry(index, messages.Entry(kind, path, mode, mtime, size, flags))
         hasher = digests.new(self._checksum)
         offset = 0
@@ -380,7 +380,7 @@ class Outgoing:
     async def _pump(self, index: int, item: Item, source: Stdio) -> None:
         wire = self._wire
         there = item.status
-        mode = there.st_mode & 0o666 if there is not None else 0o644
+        mode = there.st_mode & 0o666 if there is not None else 0o666
         from time import time_ns
 
         entry = messages.Entry(messages.STREAM, item.path, mode, time_ns(), messages.UNKNOWN_SIZE)

@@ -47,8 +47,8 @@ class Walk:
         self.paths = [path.replace(os.sep, "/") for path in paths] or ["-"]
         self.follow = follow
         self._exclude = _matcher(exclude)
-        for path in self.paths:
-            self._check(path)
+        # Asked once: what `.` is called is not known any more once the working directory is removed.
+        self._shown = [self._checked(path) for path in self.paths]
         if self.paths.count("-") > 1:
             raise LocalError("stdin (-) can be sent only once")
 
@@ -60,7 +60,7 @@ class Walk:
     @property
     def first_name(self) -> bytes:
         """The name of the first path as the other end will see it."""
-        return b"" if self.paths[0] == "-" else _shown_name(self.paths[0])
+        return self._shown[0]
 
     def total(self) -> int:
         """Bytes to send, UNKNOWN_SIZE unless only files were named: a walk would cost a second pass."""
@@ -100,27 +100,28 @@ class Walk:
             return there  # it points at nothing, and is sent like that
         return target if _is_special(target.st_mode) else there
 
-    def _check(self, path: str) -> None:
-        """A path that is not there is an error before anybody is called."""
+    def _checked(self, path: str) -> bytes:
+        """The name to show for a path. One that is not there is an error before anybody is called."""
         if path == "-":
-            return
+            return b""
         try:
             there = self._look(os.fsencode(path))
             if stat.S_ISDIR(there.st_mode):
                 os.close(os.open(path, OPEN_FILE | os.O_DIRECTORY))
             elif stat.S_ISREG(there.st_mode):
                 os.close(os.open(path, OPEN_FILE))
+            shown = _shown_name(path)
         except OSError as error:
-            raise LocalError(f"{path}: {reason(error)}") from None
+            raise LocalError(f"{path or repr(path)}: {reason(error)}") from None
         if stat.S_ISSOCK(there.st_mode):
             raise LocalError(f"{path}: is a socket")
+        return shown
 
     def __iter__(self) -> Iterator[Item]:
-        for path in self.paths:
+        for path, name in zip(self.paths, self._shown, strict=True):
             if path == "-":
                 yield Item(messages.STREAM, b"")
                 continue
-            name = _shown_name(path)
             yield from self._named(os.fsencode(path), name)
 
     def _named(self, path: bytes, name: bytes) -> Iterator[Item]:
@@ -227,6 +228,8 @@ class Walk:
             target = os.readlink(name, dir_fd=parent)
         except OSError as error:
             return Item(messages.SYMLINK, path, problem=reason(error))
+        if len(target) > messages.PATH_MAX:
+            return Item(messages.SYMLINK, path, problem=f"its target has more than {messages.PATH_MAX} bytes")
         return Item(messages.SYMLINK, path, name, parent, there, target)
 
 
@@ -258,6 +261,11 @@ def _what(mode: int) -> str:
 def says_its_size(there: os.stat_result) -> bool:
     """No file of procfs (0) or sysfs (4096) does; they take up no blocks. Nor do those that are all hole."""
     return getattr(there, "st_blocks", 1) > 0 or there.st_size > INLINE_MAX
+
+
+def time_of(there: os.stat_result) -> int:
+    """When it was modified, as near as the protocol can say: it knows the years 1677 to 2262."""
+    return max(-messages.TIME_MAX, min(there.st_mtime_ns, messages.TIME_MAX))
 
 
 def changed(fd: int, there: os.stat_result) -> bool:

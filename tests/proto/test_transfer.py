@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -320,6 +322,13 @@ def test_truncated_message_is_an_error_or_another_valid_one(name: str, data: st.
         parse(raw[: data.draw(st.integers(0, len(raw)))])  # type: ignore[operator]
     except proto.ProtocolError:
         pass
+
+
+def test_a_reason_travels_whatever_is_in_it_and_is_cut_to_what_is_read() -> None:
+    name = os.fsdecode(b"\xff")
+    done = messages.parse_done(messages.pack_done(messages.Done(1, messages.FAILED, name * 1000)))
+    abort = messages.parse_abort(messages.pack_abort(messages.Abort(2, name * 1000)))
+    assert done.reason == abort.reason == ("\\udcff" * 1000)[: messages.REASON_MAX]
 
 
 def test_unknown_fields_are_skipped() -> None:

@@ -225,6 +225,66 @@ def test_missing_path_fails_before_anybody_is_called(tmp_path: Path, out: Path) 
     assert "no such file" in result.errors()[0]
 
 
+def test_an_empty_path_is_told_as_one(out: Path) -> None:
+    result = transfer([""], out, reverse=True)
+    assert (result.sent, result.errors()[0]) == (2, "'': no such file")
+
+
+def test_a_working_directory_that_was_removed_fails_before_anybody_is_called(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = transfer(["."], out, reverse=True)
+    assert (result.sent, result.errors()[0]) == (2, ".: no such file")
+
+
+@pytest.mark.parametrize("seconds", [1 << 34, -(1 << 34)])
+def test_a_time_the_protocol_cannot_say_arrives_as_near_as_it_can(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    top = tmp_path / "d"
+    top.mkdir()
+    for name, size in (("small", 1), ("large", 2_000_000)):
+        (top / name).write_bytes(pattern(size))
+    real = os.fstat
+
+    class Odd:  # few file systems can hold such a time
+        def __init__(self, there: os.stat_result) -> None:
+            self.there = there
+
+        def __getattr__(self, name: str) -> Any:
+            return seconds * 10**9 if name == "st_mtime_ns" else getattr(self.there, name)
+
+    monkeypatch.setattr(os, "fstat", lambda fd: Odd(real(fd)))
+    assert transfer([top], out).codes == (0, 0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_was_left_of_a_cut_transfer_goes_when_the_file_is_there(
+    tmp_path: Path, out: Path, own: bool
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(pattern(2_000_000))
+    (out / "f").write_bytes(path.read_bytes())
+    (out / "f.part").write_bytes(b"left")
+    if own:
+        (out / "f.part").chmod(stat.S_ISVTX | 0o600)
+    result = transfer([path], out)
+    assert (result.codes, result.files()) == ((0, 0), {"f": "identical"})
+    assert (out / "f.part").exists() is not own
+
+
+def test_a_name_that_is_no_text_can_be_told_to_the_other_end(tmp_path: Path, out: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"x")
+    result = transfer([tmp_path / "a", tmp_path / "b"], os.fsdecode(os.fsencode(out) + b"/\xff"))
+    assert result.codes == (2, 2)
+    assert all("several files arrive for one name" in error for error in result.errors())
+
+
 def test_zstd_sends_less_where_it_helps(tmp_path: Path, out: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(b"the same line again\n" * 200_000)

@@ -69,6 +69,20 @@ def test_stream_from_stdin_to_stdout(processes: Processes, options: tuple[str, .
     assert (done.code, done.out) == (0, data)
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_a_stream_becomes_a_file_as_one_of_a_shell_would(
+    processes: Processes, out: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        receiver = processes.listen("-o", str(out / "x"), f"{HERE}:0", command="recv")
+    finally:
+        os.umask(before)
+    assert processes.run("send", f"{HERE}:{receiver.port}", input=b"words").code == 0
+    assert receiver.wait().code == 0
+    assert (out / "x").stat().st_mode & 0o7777 == mode
+
+
 def test_file_on_stdin_is_sent_like_a_file_and_keeps_its_position_shared(
     processes: Processes, tmp_path: Path, out: Path
 ) -> None:

@@ -275,6 +275,15 @@ def test_a_path_too_long_for_the_protocol_fails_alone(top: Path, out: Path) -> N
     assert len(result.files()) == messages.PATH_MAX // 200 + 2
 
 
+def test_a_target_too_long_for_the_protocol_fails_alone(
+    top: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (top / "harmed").unlink()
+    (top / "harmed").symlink_to("other")
+    monkeypatch.setattr(os, "readlink", lambda *_where, **_more: b"t" * (messages.PATH_MAX + 1))
+    _told(transfer([top], out), "its target has more than 4096 bytes", out)
+
+
 # --- what a name stands for --------------------------------------------------------------------------
 
 
