@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pync.proto.escape import printable
+from pync.proto.escape import printable, shortened
 from pync.proto.units import say_duration, say_size
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def amounts(facts: Facts) -> str:
 
 def _file(facts: Facts) -> str:
     status, size, saved = facts.get("status"), facts.get("size"), facts.get("saved_as")
-    name = facts.get("name") or "(stdin)"
+    name = shortened(str(facts.get("name") or "(stdin)"))
     if status in _FAILED and facts.get("reason"):
         return f"pync: {name}: {facts['reason']}"  # as an error says it
     parts = [

@@ -2,6 +2,8 @@
 
 _RAW_BYTES = range(0xDC80, 0xDD00)  # how os.fsdecode carries a byte that is not UTF-8 (PEP 383)
 
+SHOWN_MAX = 1000
+
 
 def printable(text: str | bytes, *, keep: str = "") -> str:
     """`text` with what a terminal could act on, or hide, written as `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`.
@@ -15,6 +17,11 @@ def printable(text: str | bytes, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else _escaped(ord(char)) for char in text)
+
+
+def shortened(text: str) -> str:
+    """`text`; of a path that would fill a screen, its beginning and its end."""
+    return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX // 2]}...{text[-SHOWN_MAX // 2 :]}"
 
 
 def _escaped(code: int) -> str:

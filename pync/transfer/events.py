@@ -11,7 +11,7 @@ from pync.errors import ExitCode
 from pync.loop import Loop, Timer
 from pync.proto import transfer as proto
 from pync.proto import transfer_messages as messages
-from pync.proto.escape import printable
+from pync.proto.escape import printable, shortened
 from pync.report import Event, Report
 
 TYPE_CHECKING = False
@@ -51,7 +51,7 @@ class Tally:
             return False
         if not is_file and len(self._directories) < REMEMBERED:
             self._directories.add(name)
-        self._count_failures(1, f"{printable(name) or '(stdin)'}: {why}")
+        self._count_failures(1, f"{shortened(printable(name)) or '(stdin)'}: {why}")
         return True
 
     def unsent(self, count: int) -> None:

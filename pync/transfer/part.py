@@ -30,6 +30,8 @@ class Part:
         self.size = size
         self.ours = ours
         self.at = 0
+        there = os.fstat(fd)
+        self._file = there.st_dev, there.st_ino  # asked once: a rename that fails may have let go of `fd`
 
     def claim(self) -> None:
         """It is ours now: mark it."""
@@ -94,15 +96,15 @@ class Part:
 
     def is_there(self) -> bool:
         """Whether its name still stands for what is open here."""
-        there, ours = look(self.parent, self.part), os.fstat(self.fd)
-        return there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        there = look(self.parent, self.part)
+        return there is not None and (there.st_dev, there.st_ino) == self._file
 
     def remove(self) -> None:
         """It is of no use to anybody. What somebody else put in its place stays."""
         try:
             if self.is_there():
                 os.unlink(self.part, dir_fd=self.parent)
-        except OSError:
+        except (OSError, Refused):
             pass
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from xxhash import xxh3_128_digest
 
 from pync.errors import LocalError
+from pync.portable import paths
 from pync.proto import transfer_messages as messages
 from pync.proto.transfer_inline import InlineFile
 from pync.transfer import root as rooted
@@ -502,6 +503,22 @@ def test_a_partial_file_that_somebody_replaced_is_not_taken_for_ours(
     part.remove()
     part.close()
     assert [path.name for path in out.iterdir()] == ([] if swap == "nothing" else ["f.part"])
+
+
+def test_a_partial_file_that_cannot_be_renamed_goes_where_renaming_lets_go_of_it_first(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("root", "part"):
+        monkeypatch.setattr(f"pync.transfer.{module}.os", paths)
+    with Root(str(out)) as root:
+        part = open_part(root, root.fd, b"f")
+        part.start_at(0)
+        _refuse(monkeypatch, "replace")
+        with pytest.raises(Refused, match="no space"):
+            part.settle(_entry(messages.FILE), "refuse", set())
+        part.remove()
+        part.close()
+    assert _names(out) == []
 
 
 @pytest.mark.parametrize(("kind", "mode"), [(messages.STREAM, 0o600), (messages.FILE, 0o644)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pync.cli.words import say
 from pync.errors import LocalError
 from pync.proto import transfer_messages as messages
 from pync.transfer.source import Item, Walk
@@ -271,6 +272,10 @@ def test_a_path_too_long_for_the_protocol_fails_alone(top: Path, out: Path) -> N
     assert result.codes == (5, 5), result.errors()
     failed = [event.facts for event in result.send_events if event.facts.get("status") == "failed"]
     assert [facts["reason"] for facts in failed] == ["its path has more than 4096 bytes"]
+    (told,) = say("send", "file", failed[0])
+    assert told.startswith("pync: top/ddd")
+    assert told.endswith("ddd: its path has more than 4096 bytes")
+    assert len(told) < 1100
     assert (out / "top" / "other").read_bytes() == b"x"
     assert len(result.files()) == messages.PATH_MAX // 200 + 2
 
