@@ -68,11 +68,10 @@ def _connecting(facts: Facts) -> str:
 
 
 def _connected(facts: Facts) -> str:
-    proto = facts.get("proto")
-    through = f" ({proto})" if proto and proto != "tcp" else ""
-    if facts.get("incoming"):
-        return f"connection from {_place(facts)}{through}"
-    return f"connected to {_place(facts)}{through}"
+    proto, place = facts.get("proto"), _place(facts)
+    said = proto in (None, "", "tcp") or place.startswith(f"{proto}:")
+    through = "" if said else f" ({proto})"
+    return f"{'connection from' if facts.get('incoming') else 'connected to'} {place}{through}"
 
 
 def _secured(facts: Facts) -> str:

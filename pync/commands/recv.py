@@ -103,8 +103,8 @@ class Receiving(Exchange):
         return Reception(self._loop, terms, self._report, self._place, ask=asking)
 
     async def _ask(self, wire: Wire, begin: messages.Begin) -> bool:
-        if begin.paths == 1 and not begin.name:
-            return True  # a stream, which goes to stdout and overwrites nothing
+        if begin.paths == 1 and not begin.name and kind_of(1) != "terminal":
+            return True  # a stream goes to stdout: it overwrites nothing, and no terminal obeys its bytes
         question, here = ask.question(begin, wire.channel.peer), True
 
         def answer() -> bool:

@@ -186,7 +186,7 @@ def test_a_terminal_without_utf8_gets_ascii(processes: Processes, tmp_path: Path
 
 
 def test_figures_do_not_run_through_data_on_the_same_terminal(processes: Processes) -> None:
-    with on_terminal(f"exec {PYNC} recv 127.0.0.1:0") as child:
+    with on_terminal(f"exec {PYNC} recv --yes 127.0.0.1:0") as child:
         child.expect(r"listening on 127\.0\.0\.1:(\d+)\r\n")
         sender = processes.pync("send", f"127.0.0.1:{child.match[1]}")
         sender.write(b"first line\n")

@@ -110,6 +110,7 @@ def test_quiet_says_errors_only(said: Callable[..., str]) -> None:
         ("listen", "listening", {"address": "/x", "port": None, "path": "/x"}, "listening on unix:/x"),
         ("listen", "connected", {"address": "h", "port": 1, "proto": "udp"}, "connection from h:1 (udp)"),
         ("connect", "connected", {"address": "h", "port": 1, "proto": "tcp"}, "connected to h:1"),
+        ("connect", "connected", {"path": "/run/x", "proto": "unix"}, "connected to unix:/run/x"),
         ("connect", "closed", SAMPLES["closed"],
          "closed h:80; sent 1 B, received 2.0 KiB in 2.00 s, 1.0 KiB/s"),
         ("connect", "closed", {"sent": 0, "received": 0, "seconds": 0.01, "reason": "reset"},

@@ -153,6 +153,35 @@ def test_whoever_sits_at_the_terminal_is_asked_before_the_first_file(
     assert (tmp_path / "photo").exists() == taken
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_stream_reaches_the_terminal_only_when_it_is_agreed_to(
+    processes: Processes, typing: Typing, answer: str
+) -> None:
+    child = typing("recv", "127.0.0.1:0", "--retry-for", "0s")
+    child.expect(r"listening on 127.0.0.1:(\d+)")
+    sender = processes.pync("send", f"127.0.0.1:{child.match[1].decode()}", "--retry-for", "0s")
+    sender.write(b"\x1b]0;title\a")
+    sender.close_stdin()
+    child.expect(r"sends a stream \(of unknown size\). Accept\? \[y/N\] ")
+    assert b"title" not in child.before
+    child.sendline(answer)
+    code, said = ended(child)
+    assert ("title" in said, code, sender.wait().code) == ((True, 0, 0) if answer == "y" else (False, 2, 2))
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("-o", "-")])
+def test_a_stream_that_was_asked_for_is_not_asked_about(
+    processes: Processes, typing: Typing, words: tuple[str, ...]
+) -> None:
+    child = typing("recv", "127.0.0.1:0", *words)
+    child.expect(r"listening on 127.0.0.1:(\d+)")
+    sent = processes.run("send", f"127.0.0.1:{child.match[1].decode()}", input=b"some words")
+    code, said = ended(child)
+    assert (code, sent.code) == (0, 0)
+    assert "some words" in said
+    assert "Accept" not in said
+
+
 def _echoes(child: pexpect.spawn) -> bool:
     return bool(termios.tcgetattr(child.child_fd)[3] & termios.ECHO)
 
