@@ -109,6 +109,10 @@ PACKED_MAX = 1 << 20  # unpacked size of a PACKED block
 WINDOW = 4096  # entries sent and not yet confirmed
 
 
+# How TLS begins: an alert or a handshake record, of any version.
+_TLS = (b"\x15\x03", b"\x16\x03")
+
+
 class ProtocolError(IntegrityError):
     """The peer broke the protocol, or its bytes were damaged on the way."""
 
@@ -116,8 +120,11 @@ class ProtocolError(IntegrityError):
 class NotFramed(NetworkError):
     """The peer is something else: an ordinary netcat, an HTTP server."""
 
-    def __init__(self) -> None:
-        super().__init__("the peer does not speak pync transfer; use --raw")
+    def __init__(self, start: bytes = b"") -> None:
+        if start[:2] in _TLS:
+            super().__init__("the peer speaks TLS, this end does not", hint="--tls at both ends, or at none")
+        else:
+            super().__init__("the peer does not speak pync transfer; use --raw")
 
 
 class Greeting(NamedTuple):
@@ -143,7 +150,7 @@ def parse_greeting(data: bytes | memoryview) -> tuple[Greeting, int] | None:
     """
     data = bytes(data[: GREETING.size + EXTRA_MAX + 4])
     if not MAGIC.startswith(data[: len(MAGIC)]):
-        raise NotFramed
+        raise NotFramed(data)
     if len(data) < GREETING.size:
         return None
     _, highest, lowest, role, flags, extra = GREETING.unpack_from(data)

@@ -15,7 +15,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.05, 1.0
 LAST_TRY = 0.05  # seconds kept for one more try at the very end of the patience
 ONE_TRY = 120.0  # seconds for the only try; about what systems give a connect
 # More time does not help these; everything else the network says may be about to change.
-_HOPELESS = ("name not found", "address")
+_HOPELESS = ("name not found", "address", "does not speak TLS")
 
 Dial = Callable[[float], Awaitable[Channel]]
 

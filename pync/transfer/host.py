@@ -8,6 +8,7 @@ from pync.commands.options import RecvOptions, TransferOptions
 from pync.errors import PyncError
 from pync.loop import Loop, Task
 from pync.report import Event, Report
+from pync.transfer.strangers import Strangers
 from pync.transport.channel import Channel
 from pync.transport.listen import Acceptor, Bound, bind
 from pync.transport.readiness import tell
@@ -61,6 +62,7 @@ class Host:
         self._keep = keep
         self.port = bound.port
         self.tasks: set[Task] = set()
+        self._strangers = Strangers(loop, report)
         self._empty = loop.flag()  # set when the last one has ended
         self._acceptor: Acceptor | None = Acceptor(loop, bound, self._on_client, self._on_full)
 
@@ -99,6 +101,8 @@ class Host:
         except PyncError as error:
             facts = {"sent": 0, "received": 0, "seconds": 0.0, "reason": error.message}
             self._report(Event("closed", {**channel.facts(), **facts}))
+            if self._acceptor is not None:  # else it is we who leave
+                self._strangers.tell(channel, error)
             channel.detach(self._loop)
             channel.close()
             return

@@ -9,6 +9,7 @@ from pync.loop import Loop, Timer
 from pync.report import Event, Report
 from pync.transfer.events import Tally
 from pync.transfer.handshake import Guessed
+from pync.transfer.strangers import Strangers
 from pync.transfer.wire import Lost, Wire
 from pync.transport.channel import Channel
 
@@ -109,6 +110,7 @@ class Serving:
         self._wanted = wanted
         self._retry_for = retry_for
         self._tries = tries
+        self._strangers = Strangers(loop, report)
         self._wrong: PyncError | None = None  # the last wrong secret
         self._active = 0  # connections, those of strangers included
         self._here: dict[Channel, bytes] = {}  # clients, with their tokens
@@ -117,6 +119,7 @@ class Serving:
         self._heirs: dict[bytes, bytes] = {}  # of those expected back
         self._begun = loop.flag()  # the first client came, or the run failed
         self._over = loop.flag()
+        self._leaving = False  # the run is over, whoever is still here is sent away
         self._failure: BaseException | None = None
         self._tallies: list[Tally] = []
         self._failed = 0
@@ -135,6 +138,7 @@ class Serving:
                 raise TimedOut(f"nobody came within {timeout:g}s")
             await self._over.wait()
         finally:
+            self._leaving = True
             for token in list(self._away):
                 self._no_longer_away(token)
         if self._failure is not None:
@@ -159,7 +163,7 @@ class Serving:
         if isinstance(outcome, Tally):
             self._tallies.append(outcome)
         elif token is None:
-            self._stranger(outcome)
+            self._stranger(channel, outcome)
         elif isinstance(outcome, Lost):
             self._cut(token, outcome)
         else:
@@ -192,7 +196,7 @@ class Serving:
         self._begun.set()
         return before
 
-    def _stranger(self, error: PyncError) -> None:
+    def _stranger(self, channel: Channel, error: PyncError) -> None:
         from pync.proto.secret import WrongSecret
 
         first = self._wanted == 1 and not self._occupied
@@ -208,6 +212,8 @@ class Serving:
             self._tries = min(self._tries, 1) - 1  # its few were granted before it was raised
         elif first and not isinstance(error, (Lost, Busy)):
             self.fail(error)
+        elif not self._leaving:
+            self._strangers.tell(channel, error)
 
     def _cut(self, token: bytes, error: Lost) -> None:
         if token in self._here.values():

@@ -35,8 +35,7 @@ _FIRST_GULP = 1 << 14  # doubles whenever it was filled: ten thousand idle clien
 _KEPT_OF_HANDSHAKE = 1 << 16
 _EARLY_LIMIT = 1 << 20  # plaintext read ahead of the one who reads it, for the sake of an alert behind it
 _LINGER_SECONDS = 1.0
-# The two record types a handshake can start with: 22 handshake, 21 alert.
-_TLS_RECORDS = (b"\x16", b"\x15")
+_TLS_RECORDS = (b"\x16", b"\x15")  # a handshake starts with one of them: 22 handshake, 21 alert
 
 
 async def start_tls(
@@ -157,6 +156,7 @@ class TlsChannel(Channel):
             if len(received) < _KEPT_OF_HANDSHAKE:
                 received += self._settings.scratch[:count]
             if not received.startswith(_TLS_RECORDS):
+                self._say_alert(tls_errors.UNEXPECTED)
                 raise NetworkError(f"{self._doing}: {tls_errors.NOT_TLS}")
         await self._flush_all(loop, deadline, idle)
         self._settings.check_pin(self._tls.getpeercert(binary_form=True))
@@ -180,8 +180,9 @@ class TlsChannel(Channel):
         while want := self._flush():
             await ready(loop, self._inner, want, sooner(loop, deadline, idle))
 
-    def _say_alert(self) -> None:
+    def _say_alert(self, own: bytes = b"") -> None:
         try:
+            self._outgoing.write(own)
             self._flush()
         except (OSError, PyncError):
             pass

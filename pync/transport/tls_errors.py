@@ -11,6 +11,9 @@ TRUNCATED_HINT = (
 )
 NOT_TLS = "the peer does not speak TLS"
 
+# Our answer to that, a fatal alert (unexpected_message): who speaks no TLS but knows it learns what is wrong.
+UNEXPECTED = b"\x15\x03\x03\x00\x02\x02\x0a"
+
 _ALERT, _HANDSHAKE = 21, 22  # record types
 
 _CERT_HINT = "--tls-cert FILE --tls-key FILE present one"

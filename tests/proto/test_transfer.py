@@ -148,9 +148,13 @@ def test_every_flipped_bit_of_a_greeting_is_noticed() -> None:
             pass
 
 
-@pytest.mark.parametrize(
-    "said", [b"G", b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"\x89PNG", b"SSH-2.0", b"\n"]
-)
+@pytest.mark.parametrize("said", [b"\x16\x03\x01", b"\x15\x03\x03\x00\x02\x02\x0a"])
+def test_peer_that_speaks_tls_is_named(said: bytes) -> None:
+    with pytest.raises(proto.NotFramed, match="the peer speaks TLS, this end does not"):
+        proto.parse_greeting(said)
+
+
+@pytest.mark.parametrize("said", [b"G", b"GET / HTTP/1.1\r\n", b"\x16", b"\x89PNG", b"SSH-2.0", b"\n"])
 def test_unframed_peer_is_known_from_its_first_bytes(said: bytes) -> None:
     with pytest.raises(proto.NotFramed, match="does not speak pync transfer; use --raw"):
         proto.parse_greeting(said)

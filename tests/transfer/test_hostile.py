@@ -520,11 +520,21 @@ def test_leave_needs_no_path(out: Path) -> None:
     assert (out / "d").stat().st_mode & 0o7777 == 0o750
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00", b"SSH-2.0-x\r\n"])
-def test_unframed_peer_is_named(out: Path, said: bytes) -> None:
+UNFRAMED = "the peer does not speak pync transfer; use --raw"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", UNFRAMED),
+        (b"\x16\x03\x01\x02\x00", "the peer speaks TLS, this end does not"),
+        (b"SSH-2.0-x\r\n", UNFRAMED),
+    ],
+)
+def test_unframed_peer_is_named(out: Path, said: bytes, message: str) -> None:
     code, events = receive(out, lambda sender: sender.raw(said))
     assert code == 1
-    assert events[-1].facts["message"] == "the peer does not speak pync transfer; use --raw"
+    assert events[-1].facts["message"] == message
 
 
 def test_somebody_who_only_knocks_does_not_end_the_wait(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
 
@@ -97,3 +98,52 @@ def test_a_plain_file_that_cannot_be_opened_is_2(processes: Processes, tmp_path:
     assert (done.code, "no such file" in done.err) == (2, True)
     done = processes.run("recv", "--raw", "-o", f"{tmp_path}/no/such/folder/file", HERE)
     assert (done.code, "no such file" in done.err) == (2, True)
+
+
+# --- one end with TLS, the other without -------------------------------------------------------------------
+
+
+def test_a_plain_sender_at_a_tls_receiver_is_named_at_both_ends(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    receiver = processes.listen("-o", f"{tmp_path}/to/", "--tls", HERE, command="recv")
+    done = processes.run("send", f"127.0.0.1:{receiver.port}", f"{tmp_path}/file")
+    assert (done.code, done.err.splitlines()) == (
+        1,
+        ["pync: the peer speaks TLS, this end does not", "hint: --tls at both ends, or at none"],
+    )
+    receiver.expect(r"waiting: 127\.0\.0\.1:\d+: the peer does not speak TLS")
+
+
+def test_a_tls_sender_at_a_plain_receiver_is_named_at_both_ends(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    receiver = processes.listen("-o", f"{tmp_path}/to/", HERE, command="recv")
+    done = processes.run("send", "--tls", f"127.0.0.1:{receiver.port}", f"{tmp_path}/file")
+    assert done.code == 1
+    assert "the peer does not speak TLS" in done.err
+    received = receiver.wait()
+    assert received.code == 1
+    assert "the peer speaks TLS, this end does not" in received.err
+
+
+def test_a_client_that_refuses_our_certificate_is_told_without_v(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    receiver = processes.listen("-o", f"{tmp_path}/to/", "--tls", HERE, command="recv")
+    assert processes.run("send", "--tls", f"127.0.0.1:{receiver.port}", f"{tmp_path}/file").code == 4
+    receiver.expect(r"waiting: .*the client does not accept our certificate")
+
+
+def test_strangers_at_a_receiver_that_stays_are_told_once_a_reason(
+    processes: Processes, tmp_path: Path
+) -> None:
+    receiver = processes.listen("-k", "-o", f"{tmp_path}/to/", HERE, command="recv")
+    for words in (b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-x\r\n", b""):
+        with socket.create_connection(("127.0.0.1", receiver.port), timeout=PATIENCE) as stranger:
+            stranger.sendall(words)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(1 << 16):
+                pass
+    receiver.expect(r"waiting: 127\.0\.0\.1:\d+: the peer does not speak pync transfer; use --raw")
+    receiver.signal(signal.SIGINT)
+    assert receiver.wait().err.count("waiting:") == 1
