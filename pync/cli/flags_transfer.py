@@ -29,7 +29,13 @@ class TransferFlags(TlsFlags):
         str, flag(SECRET, "--secret-file", "The secret is the first line of FILE", of.FILE)
     ]
     tries: Annotated[
-        int, flag(SECRET, "--tries", "Wrong secrets before giving up (default 3)", of.number(1, 1000))
+        int,
+        flag(
+            SECRET,
+            "--tries",
+            "Wrong secrets before giving up (default 3), 30s for another try",
+            of.number(1, 1000),
+        ),
     ]
     retry_for: Annotated[
         float, flag(TIME, "--retry-for", "Seek the other end that long (default 30s)", of.DURATION)

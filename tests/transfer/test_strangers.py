@@ -280,6 +280,24 @@ def test_one_that_comes_back_itself_is_another_than_the_one_like_it(loop: Loop) 
     loop.run(work())
 
 
+def test_a_wrong_secret_leaves_a_person_time_and_the_help_says_how_much(
+    loop: Loop, processes: Processes
+) -> None:
+    async def work() -> None:
+        stand = Stand(loop, wanted=1)
+        await stand.ends(stand.comes(), WrongSecret())
+        assert stand.events[-1].facts["left"] == 2
+        assert not stand.run.done
+        await stand.ends(stand.comes(b"a"), Tally())
+        assert await stand.verdict() is None
+
+    loop.run(work())
+    assert serving.RETYPE >= 30  # 8 s were too short to read, look again and type
+    for command in ("send", "recv"):
+        help = " ".join(processes.run(command, "--help").out.decode().split())
+        assert f"{serving.RETYPE:g}s for another try" in help
+
+
 @pytest.mark.parametrize("wrong", [WrongSecret, Guessed])
 def test_wrong_secrets_end_the_run_once_they_harm_nobody(loop: Loop, wrong: type[IntegrityError]) -> None:
     async def work() -> None:
