@@ -10,7 +10,7 @@ from pync.cli.flags import TlsFlags, Words
 
 
 class TransferFlags(TlsFlags):
-    udp: Annotated[bool, flag(ADDRESS, "-u --udp", "Reliable delivery over UDP datagrams")]
+    udp: Annotated[bool, flag(ADDRESS, "-u --udp", "Reliable delivery over UDP datagrams: not there yet")]
     raw: Annotated[
         bool,
         flag(FILES, "--raw", "Plain bytes without framing, from one end to one: the other can be any netcat"),

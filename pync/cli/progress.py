@@ -50,6 +50,9 @@ class Progress:
         if "done" not in facts:
             if not facts.get("sent") and not facts.get("received"):
                 return
+            if facts.get("peers") == []:  # several may come, and nobody is here: nothing moves
+                self.erase()
+                return
             seconds = float(facts.get("seconds") or 0)
             if self._began is None:
                 self._began = max(seconds - _TICK, 0.0)

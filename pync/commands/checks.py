@@ -38,6 +38,7 @@ _NEEDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("retry_delay", ("retry", "retry_for")),
     ("to", ("listen",)),
     ("secret_words", ("secret", "secret_file")),
+    ("tries", ("secret", "secret_file")),
     ("expect", ("wait",)),
     ("until", ("wait",)),
     ("interval", ("wait",)),

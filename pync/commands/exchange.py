@@ -139,6 +139,8 @@ class Exchange(ABC):
         facts = {**tally.facts(), "sent": 0, "received": 0, self.way: partner.moved}
         if self.several:
             facts["peer"] = partner.peer
+        else:
+            self._progress.stop()  # nothing is drawn behind the last figures
         self._report(Event("summary", {**facts, "seconds": round(partner.seconds, 3)}))
 
     # --- one connection ------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ class Exchange(ABC):
         """
         loop, options, report = self._loop, self._shared, self._report
         serving = self._serving = Serving(
-            loop, report, handle, gone, wanted=wanted, retry_for=options.retry_for, tries=options.tries
+            loop, report, handle, gone, wanted=wanted, retry_for=options.retry_for, tries=options.tries or 3
         )
         settings, tls = socket_settings(options), tls_settings(options, options.endpoint)
         host = open_host(loop, options, report, settings, tls, serving, commands=tell is None)

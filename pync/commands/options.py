@@ -163,7 +163,7 @@ class TransferOptions(TlsOptions):
     raw: bool = False
     secret: str | None = None  # None: none wanted; "": wanted, words to be found elsewhere; else the words
     secret_file: str | None = None
-    tries: int = 3  # wrong secrets before giving up
+    tries: int | None = None  # wrong secrets before giving up; None: 3
     retry_for: float = 30.0
     keep_open: bool = False
     port_file: str | None = None

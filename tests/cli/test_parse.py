@@ -132,6 +132,8 @@ def test_a_wrong_value_is_told_what_is_allowed(line: str, part: str) -> None:
         ("send -k h:9", "needs --listen"),
         ("send --to 2 h:9", "--to needs --listen"),
         ("recv --secret-words 2 9", "--secret-words needs --secret or --secret-file"),
+        ("recv --tries 3 9", "--tries needs --secret or --secret-file"),
+        ("send --tries 1 h:9", "--tries needs --secret or --secret-file"),
         ("send --port-file f h:9", "--port-file needs --listen"),
         ("send --raw --ready-fd 3 h:9", "--ready-fd needs --listen"),
         ("recv --connect --port-file f h:9", "--connect and --port-file exclude each other"),

@@ -178,6 +178,17 @@ def test_several_have_a_line_each_and_one_together(screen: Screen) -> None:
     assert screen.text.endswith("\r\033[A\033[A\033[J")
 
 
+def test_nothing_is_drawn_while_none_of_several_is_here(screen: Screen) -> None:
+    progress = Progress(screen, live=True)  # type: ignore[arg-type]
+    progress.update({**SEVERAL, "peers": PEERS[:1]})
+    progress.erase()
+    shown = screen.text
+    progress.update({**SEVERAL, "peers": []})
+    assert screen.text == shown
+    progress.update({**SEVERAL, "peers": PEERS[:1]})
+    assert screen.text.startswith("10.0.0.1:5", len(shown) + len("\r\033[K"))
+
+
 def test_one_of_several_is_still_named(screen: Screen) -> None:
     progress = Progress(screen, live=True)  # type: ignore[arg-type]
     progress.update({**SEVERAL, "peers": PEERS[:1]})

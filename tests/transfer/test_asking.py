@@ -182,6 +182,25 @@ def test_a_stream_that_was_asked_for_is_not_asked_about(
     assert "Accept" not in said
 
 
+@pytest.mark.parametrize("command", ["recv", "send"])
+def test_nothing_is_drawn_behind_the_last_figures(
+    processes: Processes, typing: Typing, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(3 << 20))
+    if command == "recv":
+        child = typing("recv", "-o", "to/", "127.0.0.1:0")
+        child.expect(r"listening on 127.0.0.1:(\d+)")
+        port = child.match[1].decode()
+        other = processes.pync("send", "--rate", "8M", f"127.0.0.1:{port}", f"{tmp_path}/file")
+    else:
+        other = processes.listen("-o", f"{tmp_path}/to/", "127.0.0.1:0", command="recv")
+        child = typing("send", "--rate", "8M", f"127.0.0.1:{other.port}", "file")
+    child.expect(r"\d+ %")  # the line was there
+    child.expect("1 file, [^\n]*\n")
+    assert ended(child) == (0, "")
+    assert other.wait().code == 0
+
+
 def _echoes(child: pexpect.spawn) -> bool:
     return bool(termios.tcgetattr(child.child_fd)[3] & termios.ECHO)
 

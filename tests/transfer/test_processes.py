@@ -193,6 +193,8 @@ def test_datagrams_wait_for_their_own_issue(processes: Processes, tmp_path: Path
         done = processes.run(*words)
         assert done.code == 2
         assert "over datagrams (-u) is not there yet" in done.err
+        help = " ".join(processes.run(words[0], "--help").out.decode().split())
+        assert "UDP datagrams: not there yet" in help
 
 
 def test_several_senders_at_once(processes: Processes, tmp_path: Path, out: Path) -> None:
