@@ -33,7 +33,7 @@ class TransferFlags(TlsFlags):
         flag(
             SECRET,
             "--tries",
-            "Wrong secrets before giving up (default 3), 30s for another try",
+            "Wrong secrets before giving up (default 3), 8s for another try",
             of.number(1, 1000),
         ),
     ]

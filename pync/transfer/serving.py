@@ -15,9 +15,9 @@ from pync.transport.channel import Channel
 
 # Everything is in place, only the goodbye is missing: how long the other end may come back to ask.
 GOODBYE = 5.0
-# After a wrong secret: how long whoever mistyped it may take before the run ends with 4. That is a person who
-# reads the error, looks at the code again and types all of the command once more. The help of --tries has it.
-RETYPE = 30.0
+# After a wrong secret: how long whoever mistyped it may take to try again before the run ends with 4. People
+# could use more, but scripts wait for their 4, and starting again costs little. The help of --tries has it.
+RETYPE = 8.0
 # Somebody came just when the patience with one who was cut ran out: how soon to look who it was.
 AT_THE_DOOR = 0.25
 # Wrong secrets beyond --tries that end nothing, because somebody is being served. Then newcomers are sent

@@ -363,12 +363,12 @@ def test_a_thread_that_cannot_be_started_is_told_and_leaves_nothing_open(loop, m
     def fail(*_):
         raise RuntimeError("can't start new thread")
 
+    pair = socket.socketpair()
     monkeypatch.setattr(threads, "start_new_thread", fail)
-    loop.run(loop.sleep_until(loop.now()))  # what a loop opens itself is open
-    open_before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(threads, "socketpair", lambda: pair)
     with pytest.raises(LimitReached, match="start a thread"):
         loop.run(loop.call_in_thread(int))
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert [end.fileno() for end in pair] == [-1, -1]
 
 
 # signals

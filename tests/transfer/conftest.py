@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,12 @@ def out(tmp_path: Path) -> Path:
     path = tmp_path / "to"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def pipe(out: Path) -> Iterator[int]:
+    """A fifo at `out/fifo`, as the output: what arrived can be read here."""
+    os.mkfifo(out / "fifo")
+    fd = os.open(out / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    yield fd
+    os.close(fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -220,15 +220,6 @@ def test_a_stream_whose_name_is_taken(out: Path, policy: str) -> None:
 
 
 # --- to a pipe ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def pipe(out: Path) -> Iterator[int]:
-    """A fifo at `out/fifo`, as the output: what arrived can be read here."""
-    os.mkfifo(out / "fifo")
-    fd = os.open(out / "fifo", os.O_RDONLY | os.O_NONBLOCK)
-    yield fd
-    os.close(fd)
 
 
 def _to_pipe(out: Path, *scripts: Callable[[Returning], None]) -> tuple[int, list[Event]]:

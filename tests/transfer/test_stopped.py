@@ -16,13 +16,32 @@ from pync.proto import transfer_messages as messages
 from pync.transfer import digests
 from pync.transfer.wire import Limits, Wire
 from pync.transport.stream import StreamSocket
-from tests.harness import Processes, pattern
+from tests.harness import Finished, Process, Processes, pattern
 from tests.transfer.test_processes import HERE, SECRET, _grown, _recv, _send
 
 WAYS = pytest.mark.parametrize("options", [(), SECRET], ids=["plain", "secret"])
 # So slow that whatever stops an end does so in the middle of a run.
 SLOW = ("--rate", "500K", "--compress", "none")
 SIGNALS = {"SIGINT": "stopped by the user", "SIGTERM": "stopped by a signal"}
+
+
+def _limit(how: str, seconds: int) -> tuple[str, ...]:
+    return ("--deadline", f"{seconds}s") if how == "deadline" else ()
+
+
+def _stop(process: Process, how: str) -> Finished:
+    """By a signal, or by the deadline that it has."""
+    if how in SIGNALS:
+        process.signal(getattr(signal, how))
+    done = process.wait()
+    assert done.code == (3 if how == "deadline" else -getattr(signal, how))
+    return done
+
+
+def _gave_up(done: Finished, how: str, seconds: int) -> None:
+    assert done.code == (3 if how == "deadline" else 1)
+    why = SIGNALS.get(how, f"the deadline of {seconds} s has passed")
+    assert f"the other end gave up: {why}" in done.err
 
 
 @pytest.fixture
@@ -38,15 +57,10 @@ def test_sender_that_is_stopped_in_a_file(
     processes: Processes, large: Path, out: Path, options: tuple[str, ...], how: str
 ) -> None:
     receiver = _recv(processes, out, *options)
-    limit = ("--deadline", "3s") if how == "deadline" else ()
-    sender = _send(processes, receiver.port, large, *options, *SLOW, *limit)
+    sender = _send(processes, receiver.port, large, *options, *SLOW, *_limit(how, 3))
     sender.until(_grown(out / "large.part", 200_000), "a part of the file")
-    if how in SIGNALS:
-        sender.signal(getattr(signal, how))
-    assert sender.wait().code == (3 if how == "deadline" else -getattr(signal, how))
-    done = receiver.wait()
-    assert done.code == (3 if how == "deadline" else 1)
-    assert f"the other end gave up: {SIGNALS.get(how, 'the deadline of 3 s has passed')}" in done.err
+    _stop(sender, how)
+    _gave_up(receiver.wait(), how, 3)
     data = large.read_bytes()
     assert data.startswith((out / "large.part").read_bytes())
     again = _recv(processes, out, *options)
@@ -61,16 +75,13 @@ def test_sender_that_is_stopped_in_a_stream(
     processes: Processes, large: Path, options: tuple[str, ...], how: str
 ) -> None:
     receiver = processes.listen(*options, f"{HERE}:0", command="recv", stdin=subprocess.DEVNULL)
-    limit = ("--deadline", "3s") if how == "deadline" else ()
     with large.open("rb") as stdin:
-        words = ("send", *options, *SLOW, *limit, f"{HERE}:{receiver.port}")
+        words = ("send", *options, *SLOW, *_limit(how, 3), f"{HERE}:{receiver.port}")
         sender = processes.pync(*words, stdin=stdin)
     receiver.expect_bytes(200_000)
-    if how in SIGNALS:
-        sender.signal(getattr(signal, how))
-    assert sender.wait().code != 0
+    _stop(sender, how)
     done = receiver.wait()
-    assert "the other end gave up" in done.err
+    _gave_up(done, how, 3)
     assert large.read_bytes().startswith(done.out)
 
 
@@ -80,7 +91,7 @@ def test_sender_that_is_stopped_in_a_stream(
 def test_receiver_that_is_stopped(
     processes: Processes, large: Path, out: Path, options: tuple[str, ...], how: str, serves: str
 ) -> None:
-    limit = ("--deadline", "4s") if how == "deadline" else ()
+    limit = _limit(how, 4)
     if serves == "receiver":
         receiver = _recv(processes, out, *options, *limit)
         sender = _send(processes, receiver.port, large, *options, *SLOW)
@@ -90,12 +101,8 @@ def test_receiver_that_is_stopped(
         words = ("-o", f"{out}/", *options, *limit, "--connect", f"{HERE}:{sender.port}")
         receiver = processes.pync("recv", *words, stdin=subprocess.DEVNULL)
     receiver.until(_grown(out / "large.part", 200_000), "a part of the file")
-    if how in SIGNALS:
-        receiver.signal(getattr(signal, how))
-    assert receiver.wait().code == (3 if how == "deadline" else -getattr(signal, how))
-    done = sender.wait()
-    assert done.code == (3 if how == "deadline" else 1)
-    assert f"the other end gave up: {SIGNALS.get(how, 'the deadline of 4 s has passed')}" in done.err
+    _stop(receiver, how)
+    _gave_up(sender.wait(), how, 4)
     assert large.read_bytes().startswith((out / "large.part").read_bytes())
 
 

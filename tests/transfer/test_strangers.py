@@ -280,7 +280,7 @@ def test_one_that_comes_back_itself_is_another_than_the_one_like_it(loop: Loop) 
     loop.run(work())
 
 
-def test_a_wrong_secret_leaves_a_person_time_and_the_help_says_how_much(
+def test_a_wrong_secret_leaves_time_for_another_and_the_help_says_how_much(
     loop: Loop, processes: Processes
 ) -> None:
     async def work() -> None:
@@ -292,7 +292,6 @@ def test_a_wrong_secret_leaves_a_person_time_and_the_help_says_how_much(
         assert await stand.verdict() is None
 
     loop.run(work())
-    assert serving.RETYPE >= 30  # 8 s were too short to read, look again and type
     for command in ("send", "recv"):
         help = " ".join(processes.run(command, "--help").out.decode().split())
         assert f"{serving.RETYPE:g}s for another try" in help

@@ -7,7 +7,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,15 +28,6 @@ def _comes(first: Sender) -> Returning:
     sender.sock.settimeout(PATIENCE)
     sender.begin()
     return sender
-
-
-@pytest.fixture
-def pipe(out: Path) -> Iterator[int]:
-    """What comes out of a fifo at `out/fifo`."""
-    os.mkfifo(out / "fifo")
-    fd = os.open(out / "fifo", os.O_RDONLY | os.O_NONBLOCK)
-    yield fd
-    os.close(fd)
 
 
 @pytest.mark.parametrize("output", ["files", "fifo"])
